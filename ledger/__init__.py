@@ -1,0 +1,1 @@
+"""What is true: signed events, the rules that admit them, and the store that keeps them."""

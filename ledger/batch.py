@@ -1,0 +1,154 @@
+"""One batch of commands: load → decide → evolve → sign. Nothing is stored here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ledger.decision import Claimed, Decision
+from ledger.entry import Seal, SignedEvent, seal
+from ledger.errors import Conflict, LedgerError, Misconfigured
+from ledger.event import Event, TreeHead
+from ledger.log import LogState
+from ledger.money import TransferId
+from ledger.payment_events import (
+    PaymentLate,
+    PaymentOverpaid,
+    PaymentPartial,
+    PaymentRestored,
+    PaymentVerified,
+    RefundRecorded,
+)
+from ledger.signing import Signer
+from ledger.store import SqliteStore
+from ledger.store_sqlite import ContentRow, Group
+from ledger.stream import HeadCache, StreamHead
+from ledger.values import LOG_STREAM, UnixMs
+
+Decide = Callable[[Any, Claimed], Decision]
+
+_CLAIMING: Final = (
+    PaymentVerified,
+    PaymentPartial,
+    PaymentOverpaid,
+    PaymentLate,
+    PaymentRestored,
+    RefundRecorded,
+)
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """A command on its way: which stream it is for, how to decide it, and who waits.
+
+    `transfers` are the claim keys it brings, `content` the rows its events refer to.
+    """
+
+    stream: str
+    decide: Decide
+    now: UnixMs
+    transfers: tuple[TransferId, ...] = ()
+    content: tuple[ContentRow, ...] = ()
+    waiter: asyncio.Future[Any] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Planned:
+    """A decided task: its signed events, and the stream as it is after them."""
+
+    task: Task
+    events: tuple[SignedEvent, ...]
+    head: StreamHead
+    error: LedgerError | None
+    first_position: int
+
+    def group(self, claimed_before: Claimed) -> Group:
+        """Return the rows to store; a transfer that the stream claimed before is not new."""
+        claims = dict.fromkeys(key for signed in self.events for key in claims_of(signed.event))
+        new = tuple(key for key in claims if key not in claimed_before)
+        return Group(self.events, new, self.task.content)
+
+
+def claims_of(event: Event) -> tuple[TransferId, ...]:
+    """Return the transfers that an event claims."""
+    return tuple(t.key for t in event.transfers) if isinstance(event, _CLAIMING) else ()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Commands decided one after another, each on what the ones before it made.
+
+    `next_position` is the place of the next event, `last_at` the time of the newest one: time
+    never goes back over the log. `base` is the newest signed head.
+    """
+
+    store: SqliteStore
+    cache: HeadCache
+    signer: Signer
+    origin: str
+    base: TreeHead
+    next_position: int
+    last_at: UnixMs
+    planned: list[Planned] = field(default_factory=list)
+    refused: list[tuple[Task, Exception]] = field(default_factory=list)
+    claimed: dict[TransferId, str] = field(default_factory=dict)
+    _heads: dict[str, StreamHead] = field(default_factory=dict)
+
+    def decide(self, task: Task) -> None:
+        """Decide one task; its refusal touches no other task of the batch."""
+        try:
+            self._require_open()
+            head = self._head(task.stream)
+            known = self._claimed(task.transfers)
+            decision = task.decide(head.state, known)
+            self._seal(task, head, decision)
+        except Exception as error:  # noqa: BLE001 - a bug in one command must not fail its neighbours
+            self.refused.append((task, error))
+
+    def groups(self) -> list[Group]:
+        """Return the rows to store, for the tasks that made events."""
+        stored_before = self._stored_claims()
+        return [p.group(stored_before) for p in self.planned if p.events]
+
+    def _seal(self, task: Task, head: StreamHead, decision: Decision) -> None:
+        events: list[SignedEvent] = []
+        last_at, first = self.last_at, self.next_position
+        for draft in decision.drafts:
+            last_at = max(last_at, task.now)
+            place = Seal(self.origin, task.stream, head.seq + 1, head.leaf, last_at, self.base)
+            signed = seal(draft, place, self.signer)
+            head = head.after(signed, first + len(events))
+            events.append(signed)
+        self.last_at = last_at
+        self.next_position += len(events)
+        self._heads[task.stream] = head
+        for signed in events:
+            self.claimed.update(dict.fromkeys(claims_of(signed.event), task.stream))
+        self.planned.append(Planned(task, tuple(events), head, decision.error, first))
+
+    def _head(self, stream: str) -> StreamHead:
+        head = self._heads.get(stream) or self.cache.get(stream)
+        return head or self.store.load(stream)
+
+    def _claimed(self, keys: tuple[TransferId, ...]) -> Claimed:
+        if not keys:
+            return {}
+        stored = self.store.claimed(keys)
+        return {**stored, **{key: self.claimed[key] for key in keys if key in self.claimed}}
+
+    def _stored_claims(self) -> Claimed:
+        keys = [key for p in self.planned for e in p.events for key in claims_of(e.event)]
+        return self.store.claimed(keys) if keys else {}
+
+    def _require_open(self) -> None:
+        state = self._head(LOG_STREAM).state
+        if isinstance(state, LogState) and state.closed:
+            msg = "the log is closed; nothing may follow"
+            raise Misconfigured(msg)
+
+
+def conflict() -> LedgerError:
+    """Return the error of a command that lost a race against another process, to be redone."""
+    return Conflict("another writer changed the stream")

@@ -1,0 +1,153 @@
+"""Deciders of acceptance: receipts, disputes, answers, rulings and lapsed windows. Pure."""
+
+from __future__ import annotations
+
+from ledger.commands import (
+    AnswerDispute,
+    ConfirmDelivery,
+    LapseAcceptance,
+    LapseAnswer,
+    OpenDispute,
+    RuleDispute,
+    WithdrawDispute,
+)
+from ledger.decision import (
+    Decision,
+    decided,
+    require_bound_client,
+    require_fresh,
+    require_next,
+)
+from ledger.entry import Draft
+from ledger.errors import Conflict, Rejected, Unauthorized
+from ledger.order import Dispute, Order, Status
+from ledger.order_events import (
+    AcceptanceLapsed,
+    AnswerLapsed,
+    DeliveryConfirmed,
+    DeliveryDisputed,
+    DisputeAnswered,
+    DisputeRuled,
+    DisputeWithdrawn,
+)
+
+_AWAITING_ACCEPTANCE = (
+    Status.READY,
+    Status.POSTED,
+    Status.DELIVERED,
+    Status.DELIVERY_FAILED,
+)
+
+
+def confirm_delivery(order: Order, command: ConfirmDelivery) -> Decision:
+    """Accept the client's receipt for the deliverable, and for no other bytes."""
+    require_bound_client(order, command.client)
+    if order.confirmation is not None:
+        return Decision()
+    require_fresh(command.stamp, command.now)
+    if order.deliverable is None:
+        msg = "there is no deliverable to confirm"
+        raise Rejected(msg, details={"status": str(order.status)})
+    for digest in (command.text_digest, command.body_digest):
+        if digest is not None and digest not in (
+            order.deliverable.raw,
+            order.deliverable.json_digest,
+        ):
+            msg = "the receipt names other bytes than those that were delivered"
+            raise Conflict(msg, code="CONTENT_HASH_MISMATCH")
+    require_next(order, Status.CONFIRMED)
+    return decided(
+        DeliveryConfirmed(
+            client=command.client,
+            binds="order_only" if command.text_digest is None else "content",
+            content_hash=command.text_digest or command.body_digest,
+            head=command.head,
+            rating=command.rating,
+        )
+    )
+
+
+def open_dispute(order: Order, command: OpenDispute) -> Decision:
+    """Record the client's complaint; before a deliverable only after `deliver_by`."""
+    require_bound_client(order, command.client)
+    if order.disputed_by is not None and order.disputed_by.client.text == command.client.text:
+        return Decision()
+    require_fresh(command.stamp, command.now)
+    require_next(order, Status.DISPUTED)
+    undelivered = order.status in (Status.PAID, Status.PROCESSING)
+    if undelivered and command.now <= order.terms.deliver_by * 1000:
+        msg = "the time to deliver is not over"
+        raise Rejected(msg, code="DELIVERY_NOT_DUE", details={"deliver_by": order.terms.deliver_by})
+    if order.acceptance_lapsed:
+        msg = "the acceptance window is over"
+        raise Rejected(msg, code="WINDOW_CLOSED")
+    disputed = DeliveryDisputed(
+        client=command.client,
+        reason=command.reason,
+        content_hash=command.content_hash,
+        statement_id=command.statement_id,
+    )
+    return Decision((Draft(disputed, command.commit),))
+
+
+def answer_dispute(order: Order, command: AnswerDispute) -> Decision:
+    """Record the provider's answer, once."""
+    dispute = _open(order)
+    if dispute.answered:
+        msg = "the dispute was answered already"
+        raise Conflict(msg)
+    answer = DisputeAnswered(position=command.position, statement_id=command.statement_id)
+    return Decision((Draft(answer, command.commit),))
+
+
+def withdraw_dispute(order: Order, command: WithdrawDispute) -> Decision:
+    """Record the client's withdrawal."""
+    require_bound_client(order, command.client)
+    _open(order)
+    require_fresh(command.stamp, command.now)
+    return decided(DisputeWithdrawn(client=command.client))
+
+
+def rule_dispute(order: Order, command: RuleDispute) -> Decision:
+    """Record the ruling of the arbiter that the quote names."""
+    _open(order)
+    if order.terms.arbiter is None or order.terms.arbiter != command.arbiter.signer:
+        msg = "the ruling is not signed by the arbiter that the quote names"
+        raise Unauthorized(msg)
+    if command.amount > order.money.received:
+        msg = "a ruling cannot return more than was received"
+        raise Rejected(msg)
+    return decided(
+        DisputeRuled(arbiter=command.arbiter, outcome=command.outcome, amount=command.amount)
+    )
+
+
+def lapse_acceptance(order: Order, command: LapseAcceptance) -> Decision:
+    """Close the acceptance window: without objection, which is not a confirmation."""
+    since = order.status_at.get(Status.READY)
+    waits = order.status in _AWAITING_ACCEPTANCE and not order.dispute_open
+    if since is None or not waits or order.acceptance_lapsed:
+        msg = "no acceptance window is open"
+        raise Rejected(msg)
+    ends = since // 1000 + order.terms.acceptance_window
+    if command.now <= ends * 1000:
+        msg = "the acceptance window is not over"
+        raise Rejected(msg)
+    return decided(AcceptanceLapsed(window_ended=ends))
+
+
+def lapse_answer(order: Order, command: LapseAnswer) -> Decision:
+    """Close the provider's answer window."""
+    dispute = _open(order)
+    ends = dispute.opened_at // 1000 + order.terms.answer_window
+    if dispute.answered or dispute.answer_lapsed or command.now <= ends * 1000:
+        msg = "no answer window has lapsed"
+        raise Rejected(msg)
+    return decided(AnswerLapsed(window_ended=ends))
+
+
+def _open(order: Order) -> Dispute:
+    if order.dispute is None or not order.dispute.open:
+        msg = "no dispute is open"
+        raise Rejected(msg)
+    return order.dispute

@@ -1,0 +1,92 @@
+"""What every event class is, and the parts that several kinds share."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from ledger.values import Address, ChainRef, Digest, MicroUsdc, Signature, TxHash
+
+Actor = Literal["provider", "client", "system"]
+Finality = Literal["sealed", "safe", "finalized"]
+UnixSeconds = Annotated[int, Field(ge=0, lt=2**40)]
+
+
+class Part(BaseModel):
+    """A frozen, strict, closed piece of an event's body."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Event(Part):
+    """A recorded fact. `kind` is its wire name, `actor` the party whose act it records.
+
+    A class never changes its fields once released: a changed body is a new kind, and old kinds
+    are read for ever.
+    """
+
+    kind: ClassVar[str]
+    actor: ClassVar[Actor] = "provider"
+
+    def body(self) -> dict[str, object]:
+        """Return the body as JSON values; absent options are left out, never null."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class ClientText(Part):
+    """A text that a party signed with EIP-191, byte for byte, and who the signature recovers to."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    signature: Signature
+    signer: Address
+
+
+class Transfer(Part):
+    """One Transfer log of the token contract to the payment address, as a canonical block shows it.
+
+    `ordinal` is the log's 0-based index inside `receipt.logs`, which identifies it for ever;
+    `log_index` counts over the block and may shift in a reorganisation, so it is evidence only.
+    """
+
+    chain: ChainRef
+    tx_hash: TxHash
+    ordinal: Annotated[int, Field(ge=0, lt=2**31)]
+    log_index: Annotated[int, Field(ge=0, lt=2**31)]
+    block_number: Annotated[int, Field(ge=0, lt=2**53)]
+    block_hash: TxHash
+    block_time: UnixSeconds
+    sender: Address
+    recipient: Address
+    amount: MicroUsdc
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """The claim key: one transfer pays once."""
+        return (self.chain, self.tx_hash, self.ordinal)
+
+
+Transfers = Annotated[tuple[Transfer, ...], Field(min_length=1, max_length=64, strict=False)]
+
+
+class TransferKey(Part):
+    """Names a transfer that an earlier event of the order describes."""
+
+    chain: ChainRef
+    tx_hash: TxHash
+    ordinal: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """The claim key of the transfer."""
+        return (self.chain, self.tx_hash, self.ordinal)
+
+
+TransferKeys = Annotated[tuple[TransferKey, ...], Field(min_length=1, max_length=64, strict=False)]
+
+
+class TreeHead(Part):
+    """Size and root of a tree."""
+
+    size: Annotated[int, Field(ge=0, lt=2**53)]
+    root: Digest

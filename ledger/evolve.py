@@ -1,0 +1,271 @@
+"""How events make the state of an order.
+
+Pure. `evolve` never refuses and consults no rule: an event has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final, assert_never
+
+from ledger.entry import SignedEvent
+from ledger.event import ClientText
+from ledger.money import Bucket, Money
+from ledger.order import Dispute, OpenClaim, Order, Status
+from ledger.order_events import (
+    AcceptanceLapsed,
+    AnswerLapsed,
+    CommandRefused,
+    ContentErased,
+    DeliverableCollected,
+    DeliverablePosted,
+    DeliverableReady,
+    DeliveryConfirmed,
+    DeliveryDisputed,
+    DeliveryFailed,
+    DisputeAnswered,
+    DisputeRuled,
+    DisputeWithdrawn,
+    DownloadNoted,
+    OrderEvent,
+    OrderQuoted,
+    OrderRefunded,
+    ProcessingStarted,
+    PushAttempted,
+    QuoteExpired,
+)
+from ledger.payment_events import (
+    MoneyEvent,
+    PaymentClaimClosed,
+    PaymentClaimed,
+    PaymentFinalized,
+    PaymentLate,
+    PaymentOrphaned,
+    PaymentOverpaid,
+    PaymentPartial,
+    PaymentRestored,
+    PaymentVerified,
+    RefundRecorded,
+)
+from ledger.values import UnixMs, order_of_stream
+
+
+def fold(events: Iterable[SignedEvent]) -> Order | None:
+    """Return the order that these events, in order, make; None of none."""
+    order: Order | None = None
+    for signed in events:
+        order = evolve(order, signed)
+    return order
+
+
+def evolve(order: Order | None, signed: SignedEvent) -> Order:
+    """Return the order after one more of its events."""
+    event = signed.event
+    if order is None:
+        if not isinstance(event, OrderQuoted):
+            msg = f"an order begins with its quote, not with {event.kind!r}"
+            raise TypeError(msg)
+        return _quoted(signed, event)
+    if not isinstance(event, OrderEvent):
+        msg = f"{event.kind!r} is not an event of an order"
+        raise TypeError(msg)
+    after = _apply(order, event, signed.at)
+    status = Status(event.kind) if event.kind in _STATUS_WORDS else order.status
+    moved = status is not order.status or event.kind in _STATUS_WORDS
+    return replace(
+        after,
+        version=signed.seq,
+        updated_at=signed.at,
+        status=status,
+        status_at={**order.status_at, status: signed.at} if moved else order.status_at,
+    )
+
+
+_STATUS_WORDS: Final = frozenset(Status)
+
+
+def _quoted(signed: SignedEvent, event: OrderQuoted) -> Order:
+    return Order(
+        id=order_of_stream(signed.stream),
+        version=signed.seq,
+        status=Status.QUOTED,
+        terms=event,
+        client=event.client,
+        created_at=signed.at,
+        updated_at=signed.at,
+        status_at={Status.QUOTED: signed.at},
+    )
+
+
+def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
+    match event:
+        case OrderQuoted() | QuoteExpired():
+            return order
+        case (
+            PaymentVerified()
+            | PaymentClaimed()
+            | PaymentClaimClosed()
+            | PaymentPartial()
+            | PaymentOverpaid()
+            | PaymentLate()
+            | PaymentFinalized()
+            | PaymentOrphaned()
+            | PaymentRestored()
+            | RefundRecorded()
+        ):
+            return _apply_money(order, event, at)
+        case (
+            DeliveryDisputed()
+            | DisputeAnswered()
+            | DisputeWithdrawn()
+            | DisputeRuled()
+            | AnswerLapsed()
+        ):
+            return _apply_dispute(order, event, at)
+        case ProcessingStarted():
+            return _processing(order, event)
+        case DeliverableReady():
+            return replace(order, deliverable=event)
+        case DeliveryFailed():
+            return order
+        case PushAttempted() | DeliverablePosted():
+            return replace(order, push_attempts=event.attempt)
+        case DeliverableCollected() | DownloadNoted():
+            return replace(order, collected=True)
+        case DeliveryConfirmed():
+            return replace(_close_dispute(order), confirmation=event)
+        case OrderRefunded():
+            return replace(_close_dispute(order), claims=())
+        case AcceptanceLapsed():
+            return replace(order, acceptance_lapsed=True)
+        case ContentErased():
+            return replace(order, erased=order.erased | set(event.content_ids))
+        case CommandRefused():
+            return replace(order, refusals=(*order.refusals, (event.client.text, event.code)))
+        case _:
+            assert_never(event)
+
+
+def _apply_money(order: Order, event: MoneyEvent, at: UnixMs) -> Order:
+    money = order.money
+    match event:
+        case PaymentVerified():
+            txs = {t.tx_hash for t in event.transfers}
+            return replace(
+                order,
+                money=money.place(event.transfers, Bucket.APPLIED).apply_pending(),
+                client=event.payer,
+                claims=tuple(c for c in order.claims if c.tx_hash not in txs),
+                watched=order.watched
+                | {t.key for t in (*event.transfers, *money.of(Bucket.PENDING))},
+                finality=event.finality,
+            )
+        case PaymentClaimed():
+            return _claimed(order, event, at)
+        case PaymentClaimClosed():
+            return replace(
+                order,
+                claims=tuple(c for c in order.claims if c.tx_hash != event.tx_hash),
+                closed_claims=(*order.closed_claims, event.tx_hash),
+            )
+        case PaymentPartial():
+            return _received(order, event, Bucket.PENDING)
+        case PaymentOverpaid():
+            return _received(order, event, Bucket.APPLIED)
+        case PaymentLate():
+            return _received(order, event, Bucket.LATE)
+        case PaymentFinalized():
+            return replace(
+                order,
+                finality=event.finality,
+                watched=order.watched - {t.key for t in event.transfers},
+            )
+        case PaymentOrphaned():
+            gone = money.orphan(t.key for t in event.transfers)
+            return replace(order, money=gone, paused=_paused(order, gone))
+        case PaymentRestored():
+            back = money.restore(event.transfers)
+            return replace(
+                order,
+                money=back,
+                finality=event.finality,
+                watched=order.watched | {t.key for t in event.transfers},
+                paused=_paused(order, back),
+            )
+        case RefundRecorded():
+            return replace(order, money=money.refund(event.transfers))
+        case _:
+            assert_never(event)
+
+
+def _paused(order: Order, money: Money) -> bool:
+    """Work pauses while a paid order's transfers on the chain are below its price."""
+    was_paid = Status.PAID in order.status_at
+    return was_paid and money.total(Bucket.APPLIED) < order.terms.price
+
+
+def _received(
+    order: Order, event: PaymentPartial | PaymentOverpaid | PaymentLate, bucket: Bucket
+) -> Order:
+    txs = {t.tx_hash for t in event.transfers}
+    return replace(
+        order,
+        money=order.money.place(event.transfers, bucket),
+        watched=order.watched | {t.key for t in event.transfers},
+        claims=tuple(c for c in order.claims if c.tx_hash not in txs),
+    )
+
+
+def _claimed(order: Order, event: PaymentClaimed, at: UnixMs) -> Order:
+    claim = OpenClaim(event.tx_hash, event.notice, event.nonce, event.delivery_endpoint_id, at)
+    return replace(
+        order,
+        claims=(*order.claims, claim),
+        nonces=_with_nonce(order.nonces, event.nonce, event.notice),
+    )
+
+
+def _processing(order: Order, event: ProcessingStarted) -> Order:
+    if event.notice is None:
+        return order
+    return replace(
+        order,
+        accepted=event,
+        nonces=_with_nonce(order.nonces, event.nonce, event.notice),
+        delivery_endpoint_id=event.delivery_endpoint_id or order.delivery_endpoint_id,
+    )
+
+
+def _with_nonce(
+    nonces: Mapping[str, str], nonce: str | None, notice: ClientText
+) -> Mapping[str, str]:
+    return nonces if nonce is None else {**nonces, nonce: notice.text}
+
+
+DisputeEvent = DeliveryDisputed | DisputeAnswered | DisputeWithdrawn | DisputeRuled | AnswerLapsed
+
+
+def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
+    if isinstance(event, DeliveryDisputed):
+        return replace(order, dispute=Dispute(at, True, event.reason), disputed_by=event)
+    dispute = order.dispute
+    if dispute is None:
+        return order
+    match event:
+        case DisputeAnswered():
+            return replace(order, dispute=replace(dispute, answered=True))
+        case AnswerLapsed():
+            return replace(order, dispute=replace(dispute, answer_lapsed=True))
+        case DisputeWithdrawn():
+            return _close_dispute(order)
+        case DisputeRuled():
+            return replace(order, dispute=replace(dispute, open=False, ruled=event.outcome))
+        case _:
+            assert_never(event)
+
+
+def _close_dispute(order: Order) -> Order:
+    if order.dispute is None:
+        return order
+    return replace(order, dispute=replace(order.dispute, open=False))

@@ -1,0 +1,122 @@
+"""The order: its statuses, the one table of what may follow what, and its folded state. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from ledger.event import ClientText, Finality
+from ledger.money import Money
+from ledger.order_events import (
+    DeliverableReady,
+    DeliveryConfirmed,
+    DeliveryDisputed,
+    OrderQuoted,
+    ProcessingStarted,
+)
+from ledger.values import OrderId, UnixMs
+
+
+class Status(StrEnum):
+    """The kind of the latest status event."""
+
+    QUOTED = "quoted"
+    EXPIRED = "expired"
+    PAID = "paid"
+    PROCESSING = "processing"
+    READY = "ready"
+    POSTED = "posted"
+    DELIVERED = "delivered"
+    DELIVERY_FAILED = "delivery_failed"
+    CONFIRMED = "confirmed"
+    DISPUTED = "disputed"
+    REFUNDED = "refunded"
+
+
+_S = Status
+NEXT: Final[Mapping[Status | None, frozenset[Status]]] = {
+    None: frozenset({_S.QUOTED}),
+    _S.QUOTED: frozenset({_S.PAID, _S.EXPIRED}),
+    _S.EXPIRED: frozenset({_S.PAID, _S.REFUNDED}),
+    _S.PAID: frozenset({_S.PROCESSING, _S.REFUNDED, _S.DISPUTED}),
+    _S.PROCESSING: frozenset({_S.READY, _S.DELIVERY_FAILED, _S.REFUNDED, _S.DISPUTED}),
+    _S.READY: frozenset(
+        {_S.POSTED, _S.DELIVERED, _S.DELIVERY_FAILED, _S.CONFIRMED, _S.DISPUTED, _S.REFUNDED}
+    ),
+    _S.POSTED: frozenset({_S.DELIVERED, _S.CONFIRMED, _S.DISPUTED, _S.REFUNDED}),
+    _S.DELIVERED: frozenset({_S.CONFIRMED, _S.DISPUTED, _S.REFUNDED}),
+    _S.DELIVERY_FAILED: frozenset(
+        {_S.PROCESSING, _S.POSTED, _S.DELIVERED, _S.CONFIRMED, _S.DISPUTED, _S.REFUNDED}
+    ),
+    _S.DISPUTED: frozenset({_S.CONFIRMED, _S.REFUNDED, _S.READY}),
+    _S.CONFIRMED: frozenset({_S.REFUNDED}),
+    _S.REFUNDED: frozenset(),
+}
+"""What may follow what. Further conditions (windows, content) are in the deciders."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClaim:
+    """A signed payment notice that the chain could not prove yet."""
+
+    tx_hash: str
+    notice: ClientText
+    nonce: str | None
+    delivery_endpoint_id: str | None
+    since: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """The latest dispute of an order; it stays open beside the status until it is closed."""
+
+    opened_at: UnixMs
+    open: bool
+    reason: str
+    answered: bool = False
+    answer_lapsed: bool = False
+    ruled: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Everything that deciders need, folded from the order's own events alone."""
+
+    id: OrderId
+    version: int
+    status: Status
+    terms: OrderQuoted
+    client: str
+    created_at: UnixMs
+    updated_at: UnixMs
+    status_at: Mapping[Status, UnixMs]
+    money: Money = field(default_factory=Money)
+    claims: tuple[OpenClaim, ...] = ()
+    closed_claims: tuple[str, ...] = ()
+    nonces: Mapping[str, str] = field(default_factory=dict)
+    accepted: ProcessingStarted | None = None
+    paused: bool = False
+    watched: frozenset[tuple[str, str, int]] = frozenset()
+    finality: Finality | None = None
+    deliverable: DeliverableReady | None = None
+    erased: frozenset[str] = frozenset()
+    delivery_endpoint_id: str | None = None
+    push_attempts: int = 0
+    collected: bool = False
+    confirmation: DeliveryConfirmed | None = None
+    dispute: Dispute | None = None
+    disputed_by: DeliveryDisputed | None = None
+    acceptance_lapsed: bool = False
+    refusals: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def content_held(self) -> bool:
+        """Whether a deliverable exists and its bytes were not erased."""
+        return self.deliverable is not None and self.deliverable.content_id not in self.erased
+
+    @property
+    def dispute_open(self) -> bool:
+        """Whether a dispute waits to be withdrawn, ruled, confirmed or refunded."""
+        return self.dispute is not None and self.dispute.open

@@ -1,0 +1,239 @@
+"""The ledger as the rest of the product uses it: open, execute a command, read, prove."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ledger.batch import Task
+from ledger.canonical import canonical
+from ledger.checkpoint import LogKey
+from ledger.decide import OrderCommand, decide, transfers_of
+from ledger.decision import Claimed, Decision, decided
+from ledger.entry import SignedEvent, read_entry
+from ledger.errors import Misconfigured, VerificationError
+from ledger.guard import Guard
+from ledger.log import LogState, require_settings
+from ledger.log_events import ChainBound, LogOpened
+from ledger.merkle import inclusion_proof, root_at
+from ledger.order import Order
+from ledger.signing import ORDER_HEAD_PREFIX, Signer
+from ledger.store import SqliteStore
+from ledger.store_sqlite import ContentRow
+from ledger.values import LOG_STREAM, UnixMs, order_stream
+from ledger.writer import Receipt, SignedHead, Writer
+
+Clock = Callable[[], UnixMs]
+
+
+def system_clock() -> UnixMs:
+    """Return the present Unix milliseconds; the only clock of the service."""
+    return UnixMs(time.time_ns() // 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """What a ledger needs to open. Secrets are 32 bytes each."""
+
+    data_dir: Path
+    guard_file: Path
+    origin: str
+    network: str
+    wallet_secret: bytes
+    log_seed: bytes
+    payment_address: str
+    recovery_address: str
+    dev_chain: bool
+    clock: Clock = system_clock
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An event with its position, as readers get it."""
+
+    position: int
+    signed: SignedEvent
+
+
+class Ledger:
+    """The only writer of the only truth. Decisions read streams, never views."""
+
+    def __init__(self, config: LedgerConfig) -> None:
+        """Open or create it; on `Misconfigured` or `VerificationError` nothing is held."""
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        config.guard_file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(config.data_dir / "ledger.lock")
+        self.clock: Final = config.clock
+        self.origin: Final = config.origin
+        self.signer: Final = Signer(config.wallet_secret)
+        self.log_key: Final = LogKey(config.origin, config.log_seed)
+        self.store: Final = SqliteStore(config.data_dir / "ledger.db")
+        self._guard = Guard(
+            config.guard_file,
+            log_vkey=self.log_key.vkey,
+            origin=config.origin,
+            clock=time.monotonic,
+        )
+        try:
+            self._check_guard(config.guard_file)
+            self._writer = Writer(
+                self.store,
+                signer=self.signer,
+                log_key=self.log_key,
+                guard=self._guard,
+                origin=config.origin,
+            )
+            self._open_log(config)
+        except BaseException:
+            self.store.close()
+            os.close(self._lock)
+            raise
+
+    def start(self, on_commit: Callable[[], None] = lambda: None) -> None:
+        """Start writing; `on_commit` is called in the writer's thread after each batch."""
+        self._writer.on_commit = on_commit
+        self._writer.start()
+
+    def close(self) -> None:
+        """Finish what is queued, make the guard durable, and let go of the files."""
+        self._writer.stop()
+        self._guard.close()
+        self.store.close()
+        os.close(self._lock)
+
+    @property
+    def head(self) -> SignedHead:
+        """The newest signed head."""
+        return self._writer.head
+
+    @property
+    def log_state(self) -> LogState:
+        """What the log says of itself."""
+        head = self._writer.cache.get(LOG_STREAM)
+        if head is None:
+            head = self.store.load(LOG_STREAM)
+        if not isinstance(head.state, LogState):
+            msg = "the ledger has no genesis"
+            raise VerificationError(msg)
+        return head.state
+
+    async def execute(
+        self, order_id: str, command: OrderCommand, content: tuple[ContentRow, ...] = ()
+    ) -> Receipt:
+        """Decide a command of an order and make it durable.
+
+        Returns the receipt, or raises the `LedgerError` it was refused with; an error raised after
+        an append carries `receipt`. `content` is stored in the transaction of its event.
+        """
+
+        def decide_order(state: Order | None, claimed: Claimed) -> Decision:
+            return decide(state, command, claimed)
+
+        stream = order_stream(order_id)
+        task = Task(stream, decide_order, command.now, transfers_of(command), content)
+        return await self._writer.submit(task)
+
+    async def bind_chain(self, bound: ChainBound) -> None:
+        """Record the chain at first contact; later it must be the same one."""
+        known = self.log_state.chain
+        if known is None:
+            await self._writer.submit(
+                Task(LOG_STREAM, lambda state, _: _bind(state, bound), self.clock())
+            )
+        elif known != bound:
+            msg = f"the ledger was made on {known.chain} with genesis {known.genesis_hash}"
+            raise Misconfigured(msg)
+
+    async def order(self, order_id: str) -> Order | None:
+        """Return an order as committed; from memory if it was used lately."""
+        stream = order_stream(order_id)
+        head = self._writer.cache.get(stream)
+        if head is None:
+            head = await asyncio.to_thread(self.store.load, stream)
+        return head.state if isinstance(head.state, Order) else None
+
+    def read(self, *, after: int, limit: int) -> list[Placed]:
+        """Return up to `limit` events after a position, in order."""
+        return [Placed(p, read_entry(e)) for p, e in self.store.read(after=after, limit=limit)]
+
+    def read_order(self, order_id: str) -> list[Placed]:
+        """Return the events of an order, in order."""
+        return [Placed(p, read_entry(e)) for p, e in self.store.read_stream(order_stream(order_id))]
+
+    def proof(self, position: int, size: int) -> list[bytes]:
+        """Return the inclusion proof of a position in the tree of `size` events."""
+        return inclusion_proof(position - 1, size, self.store.nodes())
+
+    def order_head(self, stream: str, seq: int, leaf: str, size: int) -> dict[str, str]:
+        """Return our signed word that the stream ends at `seq` as of a tree of `size` events."""
+        head = {"log": self.origin, "stream": stream, "seq": seq, "leaf": leaf, "size": size}
+        message = ORDER_HEAD_PREFIX + canonical(head)
+        return {
+            "text": message.decode(),
+            "signer": self.signer.address,
+            "signature": self.signer.sign(message),
+        }
+
+    def _check_guard(self, path: Path) -> None:
+        """Refuse to sign on a ledger that lies behind, or beside, what was signed before."""
+        signed = self._guard.read()
+        size, _ = self.store.frontier()
+        if signed is None:
+            if size:
+                msg = (
+                    f"{path} is missing although the ledger holds events; without it an older "
+                    "backup could be signed again"
+                )
+                raise Misconfigured(msg)
+            return
+        if signed.size > size:
+            msg = f"a head of size {signed.size} was signed, but the ledger ends at {size}"
+            raise VerificationError(msg)
+        if signed.size and root_at(signed.size, self.store.nodes()) != signed.root:
+            msg = f"the ledger's root at size {signed.size} is not the one that was signed"
+            raise VerificationError(msg)
+
+    def _open_log(self, config: LedgerConfig) -> None:
+        wanted = LogOpened(
+            origin=config.origin,
+            network=config.network,
+            log_key=self.log_key.vkey,
+            wallet=self.signer.address,
+            payment_address=config.payment_address,
+            recovery=config.recovery_address,
+            dev_chain=config.dev_chain,
+        )
+        if self.store.size():
+            require_settings(self.log_state, wanted)
+            return
+        task = Task(LOG_STREAM, lambda _state, _claimed: decided(wanted), self.clock())
+        answer = self._writer.run([task])[0]
+        if isinstance(answer, Exception):
+            raise answer
+
+
+def _bind(state: LogState | None, bound: ChainBound) -> Decision:
+    if state is not None and state.chain == bound:
+        return Decision()
+    if state is not None and state.chain is not None:
+        msg = "the ledger is bound to another chain"
+        raise Misconfigured(msg)
+    return decided(bound)
+
+
+def _lock(path: Path) -> int:
+    """Hold the data folder for this process; two writers of one file are one too many."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        msg = f"another process uses {path.parent}"
+        raise Misconfigured(msg) from error
+    return handle

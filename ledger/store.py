@@ -1,0 +1,185 @@
+"""The store: append a batch in one transaction, load a stream, read after a position.
+
+Only the store modules know the library `eventsourcing`; its words (originator, notification,
+topic) stop here. The signed entry is the stored state, its kind the topic, its place the rowid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from eventsourcing.sqlite import SQLiteCursor
+
+from ledger.entry import read_entry
+from ledger.errors import VerificationError
+from ledger.merkle import frontier_root, leaf_hash, split_hashes
+from ledger.money import TransferId
+from ledger.store_sqlite import ContentRow, Datastore, Group, Grow, Recorder
+from ledger.stream import StreamHead, head_of
+from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes, Tree
+from ledger.values import UnixMs, stream_key
+from ledger.wal import WalKeeper
+
+READER_CONNECTIONS: Final = 4
+
+
+class SqliteStore:
+    """The store in one SQLite file. `append` is for one thread; reading is for any."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writing = Datastore(str(path), connections=1)
+        self._recorder = Recorder(self._writing)
+        self._recorder.create_table()
+        self._reading = Datastore(str(path), connections=READER_CONNECTIONS)
+        self._wal = WalKeeper(path)
+
+    def append(self, groups: Sequence[Group], *, first_position: int, grow: Grow) -> list[bool]:
+        """Store the groups in one durable transaction and say which were accepted.
+
+        Any exception means that the outcome is unknown: `reopen` and compare. A crash before the
+        commit leaves nothing of the batch, one after it leaves all of it; nobody has to repair.
+        """
+        accepted: list[bool] = []
+        self._recorder.insert_events(
+            (), groups=groups, first_position=first_position, grow=grow, accepted=accepted
+        )
+        if self._wal.should_restart():
+            self._restart_wal()
+        return accepted
+
+    def reopen(self) -> None:
+        """Drop the writing connection and open a new one, after a commit of unknown outcome."""
+        self._writing.close()
+        self._writing = Datastore(str(self.path), connections=1)
+        self._recorder = Recorder(self._writing)
+
+    def size(self) -> int:
+        """Return the number of events, which is the highest position."""
+        with self._cursor() as c:
+            c.execute("SELECT MAX(rowid) FROM stored_events")
+            return c.fetchone()[0] or 0
+
+    def read(self, *, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return up to `limit` (position, entry) pairs after a position, in order."""
+        with self._cursor() as c:
+            c.execute(
+                "SELECT rowid, state FROM stored_events WHERE rowid>? ORDER BY rowid LIMIT ?",
+                (after, limit),
+            )
+            return [(row[0], row[1]) for row in c.fetchall()]
+
+    def entry_at(self, position: int) -> bytes | None:
+        """Return the entry at a position."""
+        found = self.read(after=position - 1, limit=1)
+        return found[0][1] if found and found[0][0] == position else None
+
+    def read_stream(self, stream: str) -> list[tuple[int, bytes]]:
+        """Return the (position, entry) pairs of one stream, in its order."""
+        with self._cursor() as c:
+            c.execute(
+                "SELECT rowid, state FROM stored_events WHERE originator_id=?"
+                " ORDER BY originator_version",
+                (stream_key(stream).hex,),
+            )
+            return [(row[0], row[1]) for row in c.fetchall()]
+
+    def load(self, stream: str) -> StreamHead:
+        """Return a stream folded; of one without events, the empty head."""
+        return head_of(stream, self.read_stream(stream))
+
+    def load_tree(self) -> Tree:
+        """Return the growing tree as the newest batch left it.
+
+        Raises `VerificationError` if events, tiles and frontier do not fit together: then nothing
+        may be signed, and the audit says what is damaged.
+        """
+        size, nodes = self.frontier()
+        if size != self.size():
+            msg = f"the ledger holds {self.size()} events, its tree {size}"
+            raise VerificationError(msg)
+        first = size - size % TILE_WIDTH
+        leaves = [leaf_hash(entry) for _, entry in self.read(after=first, limit=TILE_WIDTH)]
+        partials, level = [leaves], 1
+        while size >> TILE_HEIGHT * level:
+            width = size >> TILE_HEIGHT * level
+            tile = self.tile(level, width // TILE_WIDTH) if width % TILE_WIDTH else b""
+            partials.append(split_hashes(tile or b""))
+            level += 1
+        tree = Tree(size, partials)
+        if size and tree.root != frontier_root(size, nodes):
+            msg = "the ledger's tiles and its frontier make different roots"
+            raise VerificationError(msg)
+        return tree
+
+    def last_at(self) -> UnixMs:
+        """Return the time of the newest event, 0 of an empty ledger."""
+        size = self.size()
+        entry = self.entry_at(size) if size else None
+        return read_entry(entry).at if entry else UnixMs(0)
+
+    def nodes(self) -> TileNodes:
+        """Return the tree's nodes, read from the stored tiles and the newest entries."""
+        return TileNodes(self.tile, self._leaf)
+
+    def claimed(self, keys: Iterable[TransferId]) -> dict[TransferId, str]:
+        """Return which of these transfers are claimed, and by which stream."""
+        found: dict[TransferId, str] = {}
+        with self._cursor() as c:
+            for key in keys:
+                c.execute(
+                    "SELECT stream FROM claims WHERE chain=? AND tx_hash=? AND ordinal=?", key
+                )
+                row = c.fetchone()
+                if row:
+                    found[key] = row[0]
+        return found
+
+    def content(self, content_id: str) -> ContentRow | None:
+        """Return a content row, or None if it never was or was erased."""
+        with self._cursor() as c:
+            c.execute("SELECT * FROM content WHERE content_id=?", (content_id,))
+            row = c.fetchone()
+        return ContentRow(*row) if row else None
+
+    def frontier(self) -> tuple[int, bytes]:
+        """Return the stored tree size and its frontier."""
+        with self._cursor() as c:
+            c.execute("SELECT size, nodes FROM frontier")
+            row = c.fetchone()
+        return (row[0], row[1]) if row else (0, b"")
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        """Return the stored hashes of a tile; level-0 tiles are stored only when full."""
+        with self._cursor() as c:
+            c.execute("SELECT hashes FROM tiles WHERE level=? AND tile_index=?", (level, index))
+            row = c.fetchone()
+        return row[0] if row else None
+
+    def close(self) -> None:
+        """Close every connection; the WAL is folded into the file."""
+        self._wal.close()
+        self._restart_wal()
+        self._reading.close()
+        self._writing.close()
+
+    def _leaf(self, index: int) -> bytes:
+        entry = self.entry_at(index + 1)
+        if entry is None:
+            msg = f"no event at position {index + 1}"
+            raise VerificationError(msg)
+        return leaf_hash(entry)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[SQLiteCursor]:
+        with self._reading.transaction(commit=False) as c:
+            yield c
+
+    def _restart_wal(self) -> None:
+        """Let the WAL begin anew. Most of it was moved already, so this is short."""
+        with self._writing.get_connection(commit=True) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)")

@@ -1,0 +1,172 @@
+"""SQLite under the store: the library's recorder with our connection and our side tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.sqlite import (
+    SQLiteApplicationRecorder,
+    SQLiteConnection,
+    SQLiteConnectionPool,
+    SQLiteCursor,
+    SQLiteDatastore,
+)
+
+from ledger.entry import SignedEvent
+from ledger.money import TransferId
+from ledger.schema import INSERT_CLAIM, INSERT_CONTENT, SCHEMA, UPSERT_FRONTIER, UPSERT_TILE
+from ledger.tiles import Growth
+from ledger.values import stream_key
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRow:
+    """A value that may be erased one day, as the content table holds it."""
+
+    content_id: str
+    stream: str
+    field: str
+    salt: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The events of one command with their side rows: stored together or not at all."""
+
+    events: tuple[SignedEvent, ...]
+    claims: tuple[TransferId, ...] = ()
+    content: tuple[ContentRow, ...] = ()
+
+
+Grow = Callable[[Sequence[bytes]], Growth]
+"""Called inside the transaction with the leaf hashes of the accepted events, in order."""
+
+
+class _Pool(SQLiteConnectionPool):
+    """The library's pool with our connection: full sync, 8 KiB pages, a real statement cache."""
+
+    def _create_connection(self) -> SQLiteConnection:
+        connection = connect(self.db_name)
+        self.is_journal_mode_wal = True
+        return SQLiteConnection(sqlite_conn=connection, max_age=self.max_age)
+
+
+class Datastore(SQLiteDatastore):
+    def __init__(self, path: str, connections: int) -> None:
+        super().__init__(path)
+        self.pool.close()
+        self.pool = _Pool(db_name=path, pool_size=connections, max_overflow=0, pool_timeout=30)
+
+
+class Recorder(SQLiteApplicationRecorder):
+    """Adds our side tables to the library's event table, in the same transaction."""
+
+    def construct_create_table_statements(self) -> list[str]:
+        return [*super().construct_create_table_statements(), *SCHEMA]
+
+    def _insert_events(
+        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int]:
+        groups: Sequence[Group] = kwargs["groups"]
+        first: int = kwargs["first_position"]
+        grow: Grow = kwargs["grow"]
+        accepted = _insert_groups(c, groups, first)
+        kwargs["accepted"].extend(accepted)
+        kept = [e for group, ok in zip(groups, accepted, strict=True) if ok for e in group.events]
+        if kept:
+            _insert_tree(c, grow([event.leaf for event in kept]))
+        return range(first, first + len(kept))
+
+
+def _insert_groups(c: SQLiteCursor, groups: Sequence[Group], first: int) -> list[bool]:
+    """Insert all groups at once; if one conflicts, one by one, so that it fails alone."""
+    c.execute("SAVEPOINT batch")
+    try:
+        _insert_rows(c, groups, first)
+    except sqlite3.IntegrityError:
+        c.execute("ROLLBACK TO batch")
+        return _insert_one_by_one(c, groups, first)
+    finally:
+        c.execute("RELEASE batch")
+    return [True] * len(groups)
+
+
+def _insert_one_by_one(c: SQLiteCursor, groups: Sequence[Group], first: int) -> list[bool]:
+    accepted: list[bool] = []
+    broken: set[str] = set()
+    for group in groups:
+        streams = {event.stream for event in group.events}
+        # A later command of a stream whose earlier one failed was decided on events that do not
+        # exist; its version would fit, its `prev` would not.
+        ok = not streams & broken and _insert_alone(c, group, first)
+        accepted.append(ok)
+        if ok:
+            first += len(group.events)
+        else:
+            broken |= streams
+    return accepted
+
+
+def _insert_alone(c: SQLiteCursor, group: Group, first: int) -> bool:
+    c.execute("SAVEPOINT one")
+    try:
+        _insert_rows(c, [group], first)
+    except sqlite3.IntegrityError:
+        c.execute("ROLLBACK TO one")
+        return False
+    finally:
+        c.execute("RELEASE one")
+    return True
+
+
+def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
+    events: list[tuple[int, str, int, str, bytes]] = []
+    claims: list[tuple[str, str, int, str, int]] = []
+    content: list[tuple[str, str, str, bytes, bytes]] = []
+    for group in groups:
+        for event in group.events:
+            position = first + len(events)
+            key = stream_key(event.stream).hex
+            events.append((position, key, event.seq, event.event.kind, event.entry))
+        if group.claims:
+            at = first + len(events) - 1
+            claims += [(*claim, group.events[-1].stream, at) for claim in group.claims]
+        content += [(r.content_id, r.stream, r.field, r.salt, r.value) for r in group.content]
+    c.executemany(
+        "INSERT INTO stored_events (rowid, originator_id, originator_version, topic, state)"
+        " VALUES (?,?,?,?,?)",
+        events,
+    )
+    if claims:
+        c.executemany(INSERT_CLAIM, claims)
+    if content:
+        c.executemany(INSERT_CONTENT, content)
+
+
+def _insert_tree(c: SQLiteCursor, rows: Growth) -> None:
+    if rows.tiles:
+        c.executemany(UPSERT_TILE, [(t.level, t.index, t.hashes) for t in rows.tiles])
+    c.execute(UPSERT_FRONTIER, (rows.size, rows.frontier))
+
+
+def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a connection as the ledger needs it; explicit transactions only."""
+    uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    connection.row_factory = sqlite3.Row
+    if not read_only:
+        connection.execute("PRAGMA page_size=8192")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        # Moving the WAL into the file is the second connection's work, off the commit path.
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("PRAGMA recursive_triggers=ON")
+    return connection

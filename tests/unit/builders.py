@@ -1,0 +1,438 @@
+"""What unit tests build orders from: fixed keys, ids and times; unsigned stand-ins for entries.
+
+An order is always reached by real decisions: commands go through `decide`, and the events that
+come back are folded. Only the signature and the bytes of an entry are left out.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final, Literal
+
+from coincurve import PrivateKey
+from eth_account import Account
+from eth_account.messages import encode_defunct
+
+from ledger.commands import (
+    AcceptNotice,
+    AnswerDispute,
+    ConfirmDelivery,
+    DeclarePaymentImpossible,
+    Deliverable,
+    EraseContent,
+    ExpireQuote,
+    FailHandler,
+    HandIn,
+    IssueQuote,
+    LapseAcceptance,
+    LapseAnswer,
+    NoteCollected,
+    Notice,
+    OpenDispute,
+    RecheckPayment,
+    RecordPush,
+    RecordRefund,
+    ResolveClaim,
+    RuleDispute,
+    StartProcessing,
+    WithdrawDispute,
+)
+from ledger.decide import OrderCommand, decide
+from ledger.decision import Claimed, Decision
+from ledger.entry import SignedEvent
+from ledger.event import ClientText, Event, Finality, Transfer, TreeHead
+from ledger.evolve import evolve
+from ledger.finding import ChainView, Finding
+from ledger.order import Order, Status
+from ledger.order_events import OrderQuoted
+from ledger.values import ZERO_ADDRESS, OrderId, UnixMs, order_stream
+
+ORDER_ID: Final = OrderId("ivxp-00000000-0000-4000-8000-000000000001")
+STREAM: Final = order_stream(ORDER_ID)
+OTHER_STREAM: Final = order_stream("ivxp-00000000-0000-4000-8000-000000000002")
+
+CHAIN: Final = "eip155:84532"
+TOKEN: Final = "0x" + "70" * 20
+PAYMENT_ADDRESS: Final = "0x" + "9a" * 20
+PRICE: Final = 5_000_000
+
+NOON: Final = 1_767_268_800
+"""2026-01-01T12:00:00Z in Unix seconds: the moment of the quote."""
+PAY_BY: Final = NOON + 3_600
+DELIVER_BY: Final = NOON + 7_200
+ACCEPTANCE_WINDOW: Final = 86_400
+ANSWER_WINDOW: Final = 43_200
+QUOTED_AT: Final = UnixMs(NOON * 1000)
+NOW: Final = UnixMs((NOON + 60) * 1000)
+"""The moment of a command, where a test names no other: within every window."""
+AFTER_DELIVER_BY: Final = UnixMs(DELIVER_BY * 1000 + 1)
+
+NOTHING_CLAIMED: Final[Claimed] = {}
+
+
+def digest_of(name: str) -> str:
+    return sha256(name.encode()).hexdigest()
+
+
+def content_id(name: str) -> str:
+    return digest_of(name)[:32]
+
+
+def tx(name: str) -> str:
+    """Return the same transaction hash for the same name."""
+    return "0x" + digest_of(f"tx {name}")
+
+
+def block(name: str) -> str:
+    return "0x" + digest_of(f"block {name}")
+
+
+class Key:
+    """A party's wallet, the same for the same name; it signs by way of eth-account."""
+
+    def __init__(self, name: str) -> None:
+        self.secret: Final = sha256(f"key {name}".encode()).digest()
+        self.private: Final = PrivateKey(self.secret)
+        self.address: Final[str] = Account.from_key(self.secret).address.lower()
+        self.account: Final = f"{CHAIN}:{self.address}"
+
+    def text(self, text: str) -> ClientText:
+        return _signed_text(self.secret, self.address, text)
+
+
+@lru_cache(maxsize=4096)
+def _signed_text(secret: bytes, address: str, text: str) -> ClientText:
+    signature = Account.sign_message(encode_defunct(text=text), secret).signature
+    return ClientText(text=text, signature="0x" + bytes(signature).hex(), signer=address)
+
+
+CLIENT: Final = Key("client")
+STRANGER: Final = Key("stranger")
+ARBITER: Final = Key("arbiter")
+PROVIDER: Final = Key("provider")
+NOBODY: Final = f"{CHAIN}:{ZERO_ADDRESS}"
+
+RAW: Final = digest_of("the deliverable")
+JSON_DIGEST: Final = digest_of('"the deliverable"')
+OTHER_BYTES: Final = digest_of("other bytes")
+HEAD: Final = TreeHead(size=7, root=digest_of("root of 7"))
+
+
+# Orders from events
+
+
+def signed(event: Event, *, seq: int = 1, at: UnixMs = NOW) -> SignedEvent:
+    """Return a stand-in for an entry: the place and the event are real, the bytes are not."""
+    return SignedEvent(STREAM, seq, at, event, {}, PROVIDER.address, b"", bytes(32))
+
+
+def apply(order: Order | None, *events: Event, at: UnixMs = NOW) -> Order:
+    """Return the order after these events."""
+    for event in events:
+        order = evolve(order, signed(event, seq=1 if order is None else order.version + 1, at=at))
+    assert order is not None
+    return order
+
+
+def obey(order: Order | None, command: OrderCommand, claimed: Claimed = NOTHING_CLAIMED) -> Order:
+    """Return the order after what the command leads to."""
+    return after(order, decide(order, command, claimed), at=command.now)
+
+
+def after(order: Order | None, decision: Decision, *, at: UnixMs = NOW) -> Order:
+    return apply(order, *events_of(decision), at=at)
+
+
+def events_of(decision: Decision) -> list[Event]:
+    return [draft.event for draft in decision.drafts]
+
+
+def kinds_of(decision: Decision) -> list[str]:
+    return [event.kind for event in events_of(decision)]
+
+
+# Facts
+
+
+def terms(client: str = CLIENT.account, *, arbiter: str | None = ARBITER.address) -> OrderQuoted:
+    return OrderQuoted(
+        service="code_review",
+        client=client,
+        price=PRICE,
+        chain=CHAIN,
+        token=TOKEN,
+        payment_address=PAYMENT_ADDRESS,
+        pay_by=PAY_BY,
+        deliver_by=DELIVER_BY,
+        acceptance_window=ACCEPTANCE_WINDOW,
+        answer_window=ANSWER_WINDOW,
+        refund_policy=digest_of("refund policy"),
+        arbiter=arbiter,
+        description_id=content_id("description"),
+    )
+
+
+def transfer(
+    amount: int = PRICE,
+    *,
+    of: str = "a",
+    ordinal: int = 0,
+    sender: str = CLIENT.address,
+    recipient: str = PAYMENT_ADDRESS,
+    number: int = 100,
+    fork: str = "",
+    time: int = NOON + 30,
+) -> Transfer:
+    """Return a transfer in transaction `of`; `fork` names another block at the same height."""
+    return Transfer(
+        chain=CHAIN,
+        tx_hash=tx(of),
+        ordinal=ordinal,
+        log_index=ordinal + 3,
+        block_number=number,
+        block_hash=block(f"{number}{fork}"),
+        block_time=time,
+        sender=sender,
+        recipient=recipient,
+        amount=amount,
+    )
+
+
+def late_transfer(amount: int = PRICE, *, of: str = "late", ordinal: int = 0) -> Transfer:
+    return transfer(amount, of=of, ordinal=ordinal, number=2_000, time=PAY_BY + 1)
+
+
+def refund_transfer(amount: int = PRICE, *, of: str = "refund") -> Transfer:
+    return transfer(
+        amount, of=of, sender=PAYMENT_ADDRESS, recipient=CLIENT.address, number=3_000
+    )
+
+
+def mined(*transfers: Transfer, of: str = "a", finality: Finality = "sealed") -> Finding:
+    """Return a finding of a transaction that succeeded, deep enough."""
+    tx_hash = transfers[0].tx_hash if transfers else tx(of)
+    number = transfers[0].block_number if transfers else 100
+    return Finding(
+        tx_hash, ChainView.MINED, transfers, depth=3, finality=finality, head_number=number + 2
+    )
+
+
+def seen(
+    view: ChainView, *transfers: Transfer, of: str = "a", safe_time: int = 0
+) -> Finding:
+    """Return a finding of any other view."""
+    return Finding(tx(of), view, transfers, head_number=102, safe_time=safe_time)
+
+
+UNPROVEN: Final = [ChainView.UNAVAILABLE, ChainView.NOT_FOUND, ChainView.SHALLOW]
+
+
+# Commands
+
+
+def issue_quote(quoted: OrderQuoted | None = None) -> IssueQuote:
+    commit = {"description": digest_of("commitment of the description")}
+    return IssueQuote(quoted or terms(), commit, QUOTED_AT)
+
+
+def notice(
+    of: str = "a",
+    *,
+    by: Key = CLIENT,
+    nonce: str | None = None,
+    stamp: int = NOW,
+    words: str = "",
+    endpoint: str | None = None,
+) -> Notice:
+    text = f"Order: {ORDER_ID} | Payment: {tx(of)} | Timestamp: {stamp}{words}"
+    commit = {} if endpoint is None else {"delivery_endpoint": digest_of("commitment")}
+    return Notice(by.text(text), tx(of), nonce, UnixMs(stamp), endpoint, commit)
+
+
+def accept(finding: Finding, *, by: Key = CLIENT, now: UnixMs = NOW) -> AcceptNotice:
+    """Return the notice that names the finding's transaction."""
+    text = f"Order: {ORDER_ID} | Payment: {finding.tx_hash} | Timestamp: {now}"
+    return AcceptNotice(Notice(by.text(text), finding.tx_hash, None, now), finding, now)
+
+
+def resolve(finding: Finding, *, now: UnixMs = NOW) -> ResolveClaim:
+    return ResolveClaim(finding, now)
+
+
+def recheck(finding: Finding, canonical: Mapping[int, str] | None = None) -> RecheckPayment:
+    return RecheckPayment(finding, canonical or {}, NOW)
+
+
+def refund(*transfers: Transfer) -> RecordRefund:
+    return RecordRefund(mined(*transfers), NOW)
+
+
+def impossible() -> DeclarePaymentImpossible:
+    return DeclarePaymentImpossible(tx("the same nonce"), NOW)
+
+
+def expire(
+    *, block_time: int = PAY_BY + 1, candidate_transfers: bool = False
+) -> ExpireQuote:
+    return ExpireQuote(2_000, block_time, candidate_transfers, UnixMs(block_time * 1000))
+
+
+def start(reason: Literal["worker", "retry"] = "worker") -> StartProcessing:
+    return StartProcessing(reason, NOW)
+
+
+def hand_in(name: str = "deliverable") -> HandIn:
+    item = Deliverable(content_id(name), RAW, JSON_DIGEST, 15, "text", "text/plain")
+    return HandIn(item, NOW)
+
+
+def fail(detail: str = "the handler raised") -> FailHandler:
+    return FailHandler(3, detail, NOW)
+
+
+def push(
+    outcome: Literal["accepted", "refused", "unreachable", "blocked", "exhausted"] = "accepted",
+    *,
+    target: Literal["delivery_endpoint", "contact_endpoint"] = "delivery_endpoint",
+    status: int | None = None,
+) -> RecordPush:
+    answered = 200 if outcome == "accepted" and status is None else status
+    return RecordPush(target, outcome, answered, NOW)
+
+
+def collect(by: Literal["bearer", "party"] = "bearer") -> NoteCollected:
+    return NoteCollected(by, NOW)
+
+
+def erase(*names: str) -> EraseContent:
+    return EraseContent(tuple(content_id(n) for n in names or ("deliverable",)), "request", NOW)
+
+
+def confirm(
+    *,
+    by: Key = CLIENT,
+    text_digest: str | None = RAW,
+    body_digest: str | None = None,
+    stamp: int = NOW,
+    now: UnixMs = NOW,
+) -> ConfirmDelivery:
+    text = f"Order: {ORDER_ID} | Received: true | Hash: {text_digest} | Timestamp: {stamp}"
+    return ConfirmDelivery(
+        by.text(text), UnixMs(stamp), text_digest, body_digest, HEAD, 5, now
+    )
+
+
+def dispute(
+    *, by: Key = CLIENT, words: str = "", stamp: int | None = None, now: UnixMs = AFTER_DELIVER_BY
+) -> OpenDispute:
+    at = UnixMs(now if stamp is None else stamp)
+    text = f"Dispute: {ORDER_ID} | Timestamp: {at}{words}"
+    commit = {"statement": digest_of("commitment of the statement")}
+    statement = content_id("statement")
+    return OpenDispute(by.text(text), at, "other", None, statement, commit, now)
+
+
+def answer(*, now: UnixMs = AFTER_DELIVER_BY) -> AnswerDispute:
+    commit = {"statement": digest_of("commitment of the answer")}
+    return AnswerDispute("rejects", content_id("answer"), commit, now)
+
+
+def withdraw(
+    *, by: Key = CLIENT, stamp: int = AFTER_DELIVER_BY, now: UnixMs = AFTER_DELIVER_BY
+) -> WithdrawDispute:
+    return WithdrawDispute(by.text(f"Withdraw: {ORDER_ID} | {stamp}"), UnixMs(stamp), now)
+
+
+def rule(*, by: Key = ARBITER, amount: int = PRICE) -> RuleDispute:
+    return RuleDispute(by.text(f"Ruling: {ORDER_ID} | {amount}"), "client", amount, NOW)
+
+
+def lapse_acceptance(now: int) -> LapseAcceptance:
+    return LapseAcceptance(UnixMs(now))
+
+
+def lapse_answer(now: int) -> LapseAnswer:
+    return LapseAnswer(UnixMs(now))
+
+
+# Orders in each status, reached by decisions
+
+
+def quoted_order(quoted: OrderQuoted | None = None) -> Order:
+    return obey(None, issue_quote(quoted))
+
+
+def expired_order() -> Order:
+    return obey(quoted_order(), expire())
+
+
+def paid_order() -> Order:
+    """Return an order that is paid and not started: the first event of an accepted notice."""
+    order = quoted_order()
+    paid, _started = events_of(decide(order, accept(mined(transfer())), NOTHING_CLAIMED))
+    return apply(order, paid)
+
+
+def processing_order() -> Order:
+    return obey(quoted_order(), accept(mined(transfer())))
+
+
+def ready_order() -> Order:
+    return obey(processing_order(), hand_in())
+
+
+def posted_order() -> Order:
+    return obey(ready_order(), push())
+
+
+def delivered_order() -> Order:
+    return obey(ready_order(), collect())
+
+
+def failed_handler_order() -> Order:
+    return obey(processing_order(), fail())
+
+
+def failed_push_order() -> Order:
+    return obey(ready_order(), push("exhausted"))
+
+
+def confirmed_order() -> Order:
+    return obey(delivered_order(), confirm())
+
+
+def disputed_order() -> Order:
+    return obey(delivered_order(), dispute())
+
+
+def disputed_undelivered_order() -> Order:
+    return obey(processing_order(), dispute())
+
+
+def refunded_order() -> Order:
+    return obey(processing_order(), refund(refund_transfer()))
+
+
+def paused_order() -> Order:
+    """Return a processing order whose payment a reorganisation took off the chain."""
+    gone = recheck(seen(ChainView.NOT_FOUND), {100: block("100 other")})
+    return obey(processing_order(), gone)
+
+
+ORDERS_IN: Final[Mapping[Status, tuple[Order, ...]]] = {
+    Status.QUOTED: (quoted_order(),),
+    Status.EXPIRED: (
+        expired_order(),
+        obey(expired_order(), accept(mined(late_transfer()))),
+    ),
+    Status.PAID: (paid_order(),),
+    Status.PROCESSING: (processing_order(),),
+    Status.READY: (ready_order(), obey(disputed_undelivered_order(), hand_in())),
+    Status.POSTED: (posted_order(),),
+    Status.DELIVERED: (delivered_order(),),
+    Status.DELIVERY_FAILED: (failed_handler_order(), failed_push_order()),
+    Status.CONFIRMED: (confirmed_order(),),
+    Status.DISPUTED: (disputed_order(), disputed_undelivered_order()),
+    Status.REFUNDED: (refunded_order(),),
+}
+"""Every status, with and without what further conditions ask for: money, content."""

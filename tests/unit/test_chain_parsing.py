@@ -1,0 +1,314 @@
+"""What the chain client makes of answers: good, malformed, missing, and of the wrong chain."""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer, unused_port
+
+from ledger.chain import TRANSFER_TOPIC, Chain
+from ledger.errors import ChainUnavailable, InvalidInput, Misconfigured
+from ledger.finding import ChainView, Finding
+from ledger.rpc import RpcEndpoint, RpcPool
+
+Json = dict[str, Any]
+Change = Callable[[Json], object]
+
+TX, BLOCK_HASH, OTHER_HASH = "0x" + "aa" * 32, "0x" + "bb" * 32, "0x" + "cc" * 32
+TOKEN, PAYEE, PAYER = ("0x" + digit * 40 for digit in "123")
+KEY = "s3cretAccessKey"
+HEAD, SAFE, FINALIZED = 100, 90, 80
+
+
+def topic(address: str) -> str:
+    return "0x" + "0" * 24 + address[2:]
+
+
+def word(value: int) -> str:
+    return f"0x{value:064x}"
+
+
+def log(index: int = 7, **changes: object) -> Json:
+    good = {
+        "address": TOKEN,
+        "topics": [TRANSFER_TOPIC, topic(PAYER), topic(PAYEE)],
+        "data": word(5_000_000),
+        "logIndex": hex(index),
+        "transactionHash": TX,
+        "blockHash": BLOCK_HASH,
+        "removed": False,
+    }
+    return good | changes
+
+
+def block(number: int) -> Json:
+    digest = BLOCK_HASH if number == HEAD else word(number)
+    return {"number": hex(number), "hash": digest, "timestamp": hex(1_700_000_000 + number)}
+
+
+class FakeNode:
+    """An endpoint on 127.0.0.1 whose answers a test changes before it asks."""
+
+    def __init__(self) -> None:
+        self.receipt: Json | None = {
+            "transactionHash": TX,
+            "blockHash": BLOCK_HASH,
+            "blockNumber": hex(HEAD),
+            "status": "0x1",
+            "logs": [log()],
+        }
+        self.chain_id: object = "0x14a34"
+        self.tips: Json = {
+            "latest": block(HEAD),
+            "safe": block(SAFE),
+            "finalized": block(FINALIZED),
+        }
+        self.change_items: Callable[[list[Json]], object] = lambda items: items
+        self.raw: Callable[[], web.Response] | None = None
+        self.requests = 0
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.requests += 1
+        items = [self.item(call) for call in orjson.loads(await request.read())]
+        if self.raw is not None:
+            return self.raw()
+        return web.Response(body=orjson.dumps(self.change_items(items)))
+
+    def item(self, call: Json) -> Json:
+        result: object = self.chain_id
+        if call["method"] == "eth_getTransactionReceipt":
+            result = self.receipt
+        elif call["method"] == "eth_getBlockByNumber":
+            tag = call["params"][0]
+            result = self.tips[tag] if tag in self.tips else block(int(tag, 16))
+        if isinstance(result, dict) and "error" in result:
+            return {"jsonrpc": "2.0", "id": call["id"], **result}
+        return {"jsonrpc": "2.0", "id": call["id"], "result": result}
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as session:
+        yield session
+
+
+async def started() -> tuple[FakeNode, TestServer]:
+    node, app = FakeNode(), web.Application()
+    app.router.add_post(f"/v2/{KEY}", node.answer)
+    server = TestServer(app)
+    await server.start_server()
+    node.url = str(server.make_url(f"/v2/{KEY}"))
+    return node, server
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[FakeNode]:
+    node, server = await started()
+    yield node
+    await server.close()
+
+
+second = node
+
+
+def chain_on(
+    *endpoints: RpcEndpoint, confirmations: int = 1, safe_above: int | None = None
+) -> Chain:
+    return Chain(
+        RpcPool(endpoints),
+        chain_id=84532,
+        token=TOKEN,
+        payment_address=PAYEE,
+        min_confirmations=confirmations,
+        safe_above_micros=safe_above,
+    )
+
+
+async def look(node: FakeNode, session: ClientSession, **policy: int) -> Finding:
+    return await chain_on(RpcEndpoint(node.url, session), **policy).lookup(TX)
+
+
+async def failure(endpoint: RpcEndpoint) -> ChainUnavailable:
+    with pytest.raises(ChainUnavailable) as caught:
+        await endpoint.batch([("eth_chainId", [])])
+    return caught.value
+
+
+async def test_a_payment_is_read_from_one_request(node: FakeNode, session: ClientSession) -> None:
+    finding = await look(node, session)
+
+    [transfer] = finding.transfers
+    assert (finding.view, finding.depth, finding.finality) == (ChainView.MINED, 1, "sealed")
+    assert (finding.head_number, finding.head_time) == (HEAD, 1_700_000_100)
+    assert finding.safe_time == 1_700_000_090
+    assert transfer.key == ("eip155:84532", TX, 0)
+    assert (transfer.sender, transfer.recipient, transfer.amount) == (PAYER, PAYEE, 5_000_000)
+    assert (transfer.log_index, transfer.block_hash) == (7, BLOCK_HASH)
+    assert transfer.block_time == 1_700_000_100
+    assert node.requests == 1
+
+
+MALFORMED_RECEIPTS: list[Json] = [
+    *({"transactionHash": bad} for bad in (OTHER_HASH, None, 5, TX[:-2])),
+    *({"blockHash": bad} for bad in ("0x", 7, BLOCK_HASH + "00", "0x" + "g" * 64)),
+    *(
+        {"blockNumber": bad}
+        for bad in (None, 100, "100", "0x", "-0x1", "0x6_4", hex(2**53), "0x6٤")
+    ),
+    *({"status": bad} for bad in (None, 1, True, "0x2", "0x", "1")),
+    *({"logs": bad} for bad in (None, {}, "0x", [None], [[]])),
+    *({"logs": [log(**{name: None})]} for name in log()),
+    *({"logs": [log(data=bad)]} for bad in ("0x", word(1)[:-2], word(1) + "00", word(10**30))),
+    *({"logs": [log(data=word(bad))]} for bad in (2**127 + 1, 2**256 - 1)),
+    {"logs": [log(topics=[TRANSFER_TOPIC, "0x1" + "0" * 23 + PAYER[2:], topic(PAYEE)])]},
+    {"logs": [log(topics=[TRANSFER_TOPIC, topic(PAYER), "0x" + "f" * 24 + PAYEE[2:]])]},
+    {"logs": [log(topics=[TRANSFER_TOPIC, PAYER, topic(PAYEE)])]},
+    {"logs": [log(blockHash=OTHER_HASH)]},
+    {"logs": [log(transactionHash=OTHER_HASH)]},
+    {"logs": [log(removed="false")]},
+    {"logs": [log(7), log(9)]},
+    {"logs": [log(8), log(7)]},
+    {"logs": [log(7), log(7)]},
+]
+
+
+@pytest.mark.parametrize("change", MALFORMED_RECEIPTS, ids=str)
+async def test_a_malformed_receipt_is_no_fact(
+    node: FakeNode, session: ClientSession, change: Json
+) -> None:
+    node.receipt = {**(node.receipt or {}), **change}
+
+    finding = await look(node, session)
+
+    assert (finding.view, finding.transfers) == (ChainView.UNAVAILABLE, ())
+    assert finding.detail
+
+
+@pytest.mark.parametrize("receipt", [[], "0x", 0, True, {}], ids=str)
+@pytest.mark.parametrize("tag", ["receipt", "latest", "safe", "finalized"])
+async def test_an_answer_of_the_wrong_type_is_no_fact(
+    node: FakeNode, session: ClientSession, tag: str, receipt: Any
+) -> None:
+    if tag == "receipt":
+        node.receipt = receipt
+    else:
+        node.tips[tag] = receipt
+
+    assert (await look(node, session)).view is ChainView.UNAVAILABLE
+
+
+NO_PAYMENT: list[Json] = [
+    {"address": PAYER},
+    {"topics": []},
+    {"topics": [OTHER_HASH, topic(PAYER), topic(PAYEE)]},
+    {"topics": [TRANSFER_TOPIC, topic(PAYER), topic(PAYER)]},
+    {"topics": [TRANSFER_TOPIC, topic(PAYER), topic(PAYEE), word(5)]},
+    {"data": word(0)},
+    {"removed": True},
+]
+
+
+@pytest.mark.parametrize("change", NO_PAYMENT, ids=str)
+async def test_other_logs_pay_nothing_but_count_for_the_ordinal(
+    node: FakeNode, session: ClientSession, change: Json
+) -> None:
+    assert node.receipt is not None
+    node.receipt["logs"] = [log(7, **change), log(8), log(9, **change), log(10, data=word(1))]
+
+    finding = await look(node, session)
+
+    assert finding.view is ChainView.MINED
+    assert [(t.ordinal, t.log_index) for t in finding.transfers] == [(1, 8), (3, 10)]
+
+
+def at_block(number: int) -> Change:
+    """Move the receipt to a block that is canonical."""
+
+    def change(receipt: Json) -> None:
+        digest = block(number)["hash"]
+        receipt |= {
+            "blockNumber": hex(number),
+            "blockHash": digest,
+            "logs": [log(blockHash=digest)],
+        }
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "policy", "view", "finality", "requests"),
+    [
+        (at_block(98), {"confirmations": 3}, ChainView.MINED, "sealed", 2),
+        (at_block(99), {"confirmations": 3}, ChainView.SHALLOW, "sealed", 2),
+        (lambda r: r.update(status="0x0"), {"confirmations": 3}, ChainView.SHALLOW, "sealed", 1),
+        (lambda r: r.update(status="0x0", logs=[]), {}, ChainView.REVERTED, "sealed", 1),
+        (at_block(91), {"safe_above": 4_999_999}, ChainView.SHALLOW, "sealed", 2),
+        (at_block(91), {"safe_above": 5_000_000}, ChainView.MINED, "sealed", 2),
+        (at_block(SAFE), {"safe_above": 0}, ChainView.MINED, "safe", 1),
+        (at_block(85), {"safe_above": 0}, ChainView.MINED, "safe", 2),
+        (at_block(FINALIZED), {}, ChainView.MINED, "finalized", 1),
+        (at_block(HEAD + 1), {}, ChainView.UNAVAILABLE, "sealed", 1),
+        (lambda r: r.update(blockHash=OTHER_HASH, logs=[]), {}, ChainView.NOT_FOUND, "sealed", 1),
+        (lambda r: r.update(blockHash=None, logs=[]), {}, ChainView.NOT_FOUND, "sealed", 1),
+        (lambda r: r.update(blockNumber="0x5f", logs=[]), {}, ChainView.NOT_FOUND, "sealed", 2),
+    ],
+)
+async def test_depth_and_finality_decide_the_view(  # noqa: PLR0917 - a table of cases
+    node: FakeNode,
+    session: ClientSession,
+    change: Change,
+    policy: dict[str, int],
+    view: ChainView,
+    finality: str,
+    requests: int,
+) -> None:
+    assert node.receipt is not None
+    change(node.receipt)
+
+    finding = await look(node, session, **policy)
+
+    assert (finding.view, finding.finality, node.requests) == (view, finality, requests)
+    assert bool(finding.transfers) == (view in (ChainView.MINED, ChainView.SHALLOW)) * (
+        node.receipt["status"] == "0x1"
+    )
+
+
+@pytest.mark.parametrize("unknown", [None, {"error": {"code": -32602, "message": "bad tag"}}])
+async def test_a_node_without_finality_tags_still_works(
+    node: FakeNode, session: ClientSession, unknown: Json | None
+) -> None:
+    node.tips |= {"safe": unknown, "finalized": unknown}
+
+    assert (await look(node, session)).finality == "sealed"
+    large = await look(node, session, safe_above=0)
+    assert (large.view, large.safe_time) == (ChainView.SHALLOW, 0)
+
+
+@pytest.mark.parametrize("tag", ["latest", "safe"])
+async def test_a_throttled_item_is_no_answer_even_where_errors_are_tolerated(
+    node: FakeNode, session: ClientSession, tag: str
+) -> None:
+    node.tips[tag] = {"error": {"code": -32005, "message": "limit exceeded"}}
+
+    assert (await look(node, session)).view is ChainView.UNAVAILABLE
+
+
+async def test_a_safe_block_above_the_head_is_no_fact(
+    node: FakeNode, session: ClientSession
+) -> None:
+    node.tips["safe"] = block(HEAD + 1)
+    assert (await look(node, session)).view is ChainView.UNAVAILABLE
+
+
+async def test_a_canonical_block_of_another_height_is_no_fact(
+    node: FakeNode, session: ClientSession
+) -> None:
+    assert node.receipt is not None
+    at_block(95)(node.receipt)
+    node.tips["0x5f"] = block(96)
+    assert (await look(node, session)).view is ChainView.UNAVAILABLE

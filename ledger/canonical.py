@@ -41,8 +41,11 @@ def parse_canonical(data: bytes) -> Json:
 
 
 def parse_strict(data: bytes) -> Json:
-    """Parse JSON, refusing duplicate keys, floats, NaN, byte order marks and bad UTF-8."""
+    """Parse JSON, refusing duplicate keys, floats, NaN, byte order marks, bad UTF-8 and depth."""
     try:
+        # orjson's own nesting limit holds where the process's recursion limit was raised: there
+        # the standard parser would overflow the C stack on deep input and end the process.
+        orjson.loads(data)
         value: Json = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,

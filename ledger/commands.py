@@ -1,5 +1,8 @@
-"""One frozen class per intent. A command is a request to record; it may be refused, and is
-never stored. Each carries `now`, so that deciding reads no clock."""
+"""One frozen class per intent.
+
+A command is a request to record; it may be refused, and is never stored. Each carries `now`, so
+that deciding reads no clock.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The entry: one signed event as bytes, from sealing to strict verification.
+r"""The entry: one signed event as bytes, from sealing to strict verification.
 
-    E     = canonical(event)            M    = "IVXP-LEDGER-EVENT/1\\n" || E
+    E     = canonical(event)            M    = "IVXP-LEDGER-EVENT/1\n" || E
     entry = canonical({"event": event, "sig": {"alg": "eip191", "by": ..., "value": sign(M)}})
     leaf  = SHA-256(0x00 || entry)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -66,7 +66,12 @@ class Transfer(Part):
         return (self.chain, self.tx_hash, self.ordinal)
 
 
-Transfers = Annotated[tuple[Transfer, ...], Field(min_length=1, max_length=64, strict=False)]
+MAX_TRANSFERS: Final = 64
+"""Transfers in one event; keeps the entry far below its limit."""
+
+Transfers = Annotated[
+    tuple[Transfer, ...], Field(min_length=1, max_length=MAX_TRANSFERS, strict=False)
+]
 
 
 class TransferKey(Part):
@@ -82,7 +87,9 @@ class TransferKey(Part):
         return (self.chain, self.tx_hash, self.ordinal)
 
 
-TransferKeys = Annotated[tuple[TransferKey, ...], Field(min_length=1, max_length=64, strict=False)]
+TransferKeys = Annotated[
+    tuple[TransferKey, ...], Field(min_length=1, max_length=MAX_TRANSFERS, strict=False)
+]
 
 
 class TreeHead(Part):

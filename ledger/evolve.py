@@ -248,10 +248,12 @@ DisputeEvent = DeliveryDisputed | DisputeAnswered | DisputeWithdrawn | DisputeRu
 
 def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
     if isinstance(event, DeliveryDisputed):
-        return replace(order, dispute=Dispute(at, True, event.reason), disputed_by=event)
-    dispute = order.dispute
-    if dispute is None:
+        return replace(
+            order, dispute=Dispute(at, open=True, reason=event.reason), disputed_by=event
+        )
+    if order.dispute is None:
         return order
+    dispute = order.dispute
     match event:
         case DisputeAnswered():
             return replace(order, dispute=replace(dispute, answered=True))

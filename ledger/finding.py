@@ -1,4 +1,4 @@
-"""What the chain was seen to say about one transaction: the only fact that deciders take from it."""
+"""What the chain was seen to say about one transaction: all that deciders take from it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Guard:
         self._head: Checkpoint | None = None
         self._was_read = False
         self._synced_at: float | None = None
-        self._unsynced = False
+        self._file: int | None = None
 
     def read(self) -> Checkpoint | None:
         """Return the head on disk, or None if there is no file.
@@ -76,50 +76,51 @@ class Guard:
         self._head = head
 
     def close(self) -> None:
-        """Make the last head durable. The guard may be used again afterwards."""
-        if not self._unsynced:
-            return
-        # Crash before this sync: as after a replace without one, see there.
-        descriptor = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        self._sync_folder()
-        # Crash after: the head stands as recorded, whatever happens to the machine.
+        """Make the last head durable and let go of the file. The guard may be used again."""
+        if self._file is not None:
+            os.fsync(self._file)
+            os.close(self._file)
+            self._file = None
 
     def _replace(self, data: bytes) -> None:
         due = self._synced_at is None or self._clock() - self._synced_at >= SYNC_INTERVAL_SECONDS
-        self._write_temporary(data, sync=due)
-        # Crash before this replace: the old head stands, one batch behind the ledger. The entries
-        # are durable and the new note has not left, so the next start signs on from the ledger.
-        self._temporary.replace(self._path)
-        self._unsynced = True
-        # Crash of the process after: the new head stands, and the ledger has it too. Loss of power
-        # before the next sync: a head at most a second old, which the ledger has passed; or, where
-        # the file system moves names before data, an empty file, which `read` refuses.
+        if self._file is None or (due and not self._in_place()):
+            self._create(data)
+            return
+        # One write inside one disk sector, and a newer note is never shorter. Crash before it: the
+        # old head stands, one batch behind the ledger; the entries are durable and the new note
+        # has not left, so the next start signs on from the ledger. Crash of the process after it:
+        # the new head stands. Loss of power before the next sync: a head at most a second old.
+        if os.pwrite(self._file, data, 0) != len(data):
+            raise OSError("the guard file was not written whole")
         if due:
-            self._sync_folder()
+            os.fsync(self._file)
+            self._synced_at = self._clock()
 
-    def _write_temporary(self, data: bytes, *, sync: bool) -> None:
-        # Crash while writing: the old head stands; the next write truncates what is left here.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        descriptor = os.open(self._temporary, flags, _MODE)
+    def _in_place(self) -> bool:
+        """Whether the open file is still the one at the path: somebody may have replaced it."""
         try:
-            os.fchmod(descriptor, _MODE)  # a file left over may have another mode
-            if os.write(descriptor, data) != len(data):
-                raise OSError("the guard file was not written whole")
-            if sync:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return self._file is not None and there.st_ino == os.fstat(self._file).st_ino
 
-    def _sync_folder(self) -> None:
-        # Crash before this sync: the file's data are durable, its name may still be the old one's.
+    def _create(self, data: bytes) -> None:
+        """Put a file with the note at the path and hold it open; durable on return."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        self._file = os.open(self._temporary, flags, _MODE)
+        os.fchmod(self._file, _MODE)  # a file left over may have another mode
+        if os.write(self._file, data) != len(data):
+            raise OSError("the guard file was not written whole")
+        os.fsync(self._file)
+        # Crash before this replace: the old file stands, or none beside an empty ledger.
+        self._temporary.replace(self._path)
         descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         self._synced_at = self._clock()
-        self._unsynced = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ledger.decision import Claimed
-from ledger.event import Event, Transfer
+from ledger.event import MAX_TRANSFERS, Event, Transfer
 from ledger.finding import Finding
 from ledger.money import Bucket
 from ledger.order import Order, Status
@@ -34,17 +34,20 @@ class Settlement:
 def settle(order: Order, payer: str, finding: Finding, claimed: Claimed) -> Settlement:
     """Match the unclaimed transfers of `payer` (an address) in a mined transaction to the order."""
     free = tuple(t for t in finding.transfers if t.sender == payer and t.key not in claimed)
+    free = free[:MAX_TRANSFERS]  # what one event cannot hold stays unclaimed
     if not free:
-        return Settlement((), False, _why_none(order, payer, finding, claimed))
+        return Settlement((), reached=False, reason=_why_none(order, payer, finding, claimed))
     if order.paused:
         return _restore(order, free, finding)
     if Status.PAID in order.status_at:
         total = order.money.total(Bucket.APPLIED) + _sum(free)
         event = PaymentOverpaid(transfers=free, overpaid=total - order.terms.price)
-        return Settlement((event,), True)
+        return Settlement((event,), reached=True)
     in_time = tuple(t for t in free if t.block_time <= order.terms.pay_by)
     if not in_time:
-        return Settlement((PaymentLate(transfers=free, refund_due=_sum(free)),), False, "late")
+        return Settlement(
+            (PaymentLate(transfers=free, refund_due=_sum(free)),), reached=False, reason="late"
+        )
     return _pay(order, in_time, finding)
 
 
@@ -68,7 +71,7 @@ def _pay(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Set
     total = pending + _sum(chosen)
     if total < price:
         event = PaymentPartial(transfers=chosen, amount_due=price - total)
-        return Settlement((event,), False, "partial")
+        return Settlement((event,), reached=False, reason="partial")
     paid = PaymentVerified(
         transfers=chosen,
         payer=f"{order.terms.chain}:{chosen[0].sender}",
@@ -77,15 +80,15 @@ def _pay(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Set
         overpaid=total - price,
         finality=finding.finality,
     )
-    return Settlement((paid,), True)
+    return Settlement((paid,), reached=True)
 
 
 def _restore(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Settlement:
-    """New transfers of the client stand in for orphaned ones; `pay_by` no longer applies."""
+    """Let new transfers stand in for orphaned ones; `pay_by` no longer applies."""
     due = order.terms.price - order.money.total(Bucket.APPLIED)
     chosen = choose(transfers, due)
     event = PaymentRestored(transfers=chosen, finality=finding.finality)
-    return Settlement((event,), _sum(chosen) >= due, "restored")
+    return Settlement((event,), reached=_sum(chosen) >= due, reason="restored")
 
 
 def _why_none(order: Order, payer: str, finding: Finding, claimed: Claimed) -> str:

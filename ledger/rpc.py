@@ -30,6 +30,7 @@ FAILURES_BEFORE_REST: Final = 5
 REST_S: Final = 2.0
 
 THROTTLED: Final = "throttled"
+BUSY: Final = "busy"
 _THROTTLED_CODES: Final = frozenset({-32005, HTTPStatus.TOO_MANY_REQUESTS})
 _HEADERS: Final = {"Content-Type": "application/json"}
 _MAX_MESSAGE: Final = 200
@@ -73,7 +74,7 @@ class _Breaker:
 class RpcEndpoint:
     """One node's URL. Calls are reads only, and cancelling one leaves the others alone."""
 
-    def __init__(  # noqa: PLR0913 - every limit is named and has a default
+    def __init__(
         self,
         url: str,
         session: aiohttp.ClientSession,
@@ -130,29 +131,37 @@ class RpcEndpoint:
         except ChainUnavailable as error:
             reason = error.details["reason"]
             # A queue on our side says nothing about the endpoint.
-            if reason != "busy":
+            if reason != BUSY:
                 self._breaker.failed(reason)
             raise
 
     async def _exchange(self, body: bytes) -> bytes:
-        sent = False
         try:
-            async with asyncio.timeout(self._timeout_s), self._slots:
-                sent = True
-                try:
-                    return await self._post(body)
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                    # A kept connection may have been closed just before its use. All calls are
-                    # reads, so asking again is harmless.
-                    return await self._post(body)
+            async with asyncio.timeout(self._timeout_s):
+                await self._slots.acquire()
         except TimeoutError:
-            reason = "timeout" if sent else "busy"
+            raise self._unavailable("has too many calls waiting for it", BUSY) from None
+        # The time in the queue is not taken from the endpoint's, or a full queue would look
+        # like a slow endpoint.
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._post_twice(body)
+        except TimeoutError:
+            reason, what = "timeout", f"gave no answer within {self._timeout_s} s"
         except (aiohttp.ClientError, OSError) as error:
-            reason = type(error).__name__
+            reason, what = "connection", f"cannot be reached ({type(error).__name__})"
+        finally:
+            self._slots.release()
         # Raised outside of the handlers: aiohttp's errors hold the URL and must not hang on ours.
-        if reason in ("timeout", "busy"):
-            raise self._unavailable(f"no answer within {self._timeout_s} s", reason)
-        raise self._unavailable(f"cannot be reached ({reason})", "connection")
+        raise self._unavailable(what, reason)
+
+    async def _post_twice(self, body: bytes) -> bytes:
+        try:
+            return await self._post(body)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # A kept connection may have been closed just before its use. All calls are reads,
+            # so asking again is harmless.
+            return await self._post(body)
 
     async def _post(self, body: bytes) -> bytes:
         async with self._session.post(

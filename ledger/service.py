@@ -23,11 +23,12 @@ from ledger.log import LogState, require_settings
 from ledger.log_events import ChainBound, LogOpened
 from ledger.merkle import inclusion_proof, root_at
 from ledger.order import Order
+from ledger.receipt import Receipt, SignedHead
 from ledger.signing import ORDER_HEAD_PREFIX, Signer
 from ledger.store import SqliteStore
 from ledger.store_sqlite import ContentRow
 from ledger.values import LOG_STREAM, UnixMs, order_stream
-from ledger.writer import Receipt, SignedHead, Writer
+from ledger.writer import Writer
 
 Clock = Callable[[], UnixMs]
 

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import PersistenceError, StoredEvent
 from eventsourcing.sqlite import (
     SQLiteApplicationRecorder,
     SQLiteConnection,
@@ -22,6 +22,9 @@ from ledger.money import TransferId
 from ledger.schema import INSERT_CLAIM, INSERT_CONTENT, SCHEMA, UPSERT_FRONTIER, UPSERT_TILE
 from ledger.tiles import Growth
 from ledger.values import stream_key
+
+STORE_ERRORS: Final = (PersistenceError, sqlite3.Error)
+"""What the library and the database raise when they, not the command, failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,12 @@ class Recorder(SQLiteApplicationRecorder):
         return [*super().construct_create_table_statements(), *SCHEMA]
 
     def _insert_events(
-        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **kwargs: Any
+        self,
+        c: SQLiteCursor,
+        stored_events: Sequence[StoredEvent],
+        **kwargs: Any,  # noqa: ANN401 - the library's signature
     ) -> Sequence[int]:
+        del stored_events  # the groups hold them, with their side rows
         groups: Sequence[Group] = kwargs["groups"]
         first: int = kwargs["first_position"]
         grow: Grow = kwargs["grow"]

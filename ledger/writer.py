@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
-from eventsourcing.persistence import PersistenceError
 
 from ledger.batch import Batch, Planned, Task, conflict
 from ledger.checkpoint import LogKey
-from ledger.entry import SignedEvent
 from ledger.errors import (
     OutcomeUnknown,
     Overloaded,
     StoreUnavailable,
     VerificationError,
 )
-from ledger.event import TreeHead
 from ledger.guard import Guard
 from ledger.merkle import EMPTY_ROOT
+from ledger.receipt import Answer, Receipt, SignedHead
 from ledger.signing import Signer
 from ledger.store import SqliteStore
-from ledger.stream import HeadCache, StreamHead
+from ledger.store_sqlite import STORE_ERRORS
+from ledger.stream import HeadCache
 from ledger.tiles import Growth, Tree
 from ledger.values import UnixMs
 
@@ -39,37 +37,6 @@ MAX_QUEUE: Final = 4096
 MAX_REDOS: Final = 3
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SignedHead:
-    """The newest tree head and its checkpoint as a signed note."""
-
-    size: int
-    root: bytes
-    note: str
-
-    @property
-    def tree_head(self) -> TreeHead:
-        """Return it as events carry it."""
-        return TreeHead(size=self.size, root=self.root.hex())
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What a durable command left: its events (maybe none), the stream, and the head after it.
-
-    `growth` proves the new events; it is None when nothing was appended.
-    """
-
-    events: tuple[SignedEvent, ...]
-    first_position: int
-    stream: StreamHead
-    head: SignedHead
-    growth: Growth | None = field(default=None, repr=False)
-
-
-Answer = Receipt | Exception
 
 
 class Writer:
@@ -139,7 +106,7 @@ class Writer:
             if self._broken:
                 self._reload()
             batch = self._decided(tasks)
-        except (PersistenceError, sqlite3.Error, VerificationError) as error:
+        except (*STORE_ERRORS, VerificationError) as error:
             self._broken = True
             _log.error("store unreadable", error=str(error))
             unread = StoreUnavailable("the store cannot be read; nothing was recorded")
@@ -186,7 +153,7 @@ class Writer:
             # crash after it leaves all of it without answers or checkpoint: the clients repeat,
             # the repeats find their acts done, and the next start signs the new head.
             accepted = self._store.append(groups, first_position=self._tree.size + 1, grow=grow)
-        except (PersistenceError, sqlite3.Error) as error:
+        except STORE_ERRORS as error:
             _log.error("commit outcome unknown", error=str(error))
             if not self._resolve_unknown(writers, answers):
                 return [], None
@@ -235,7 +202,7 @@ class Writer:
         try:
             self._store.reopen()
             stored = self._store.entry_at(first.first_position)
-        except (PersistenceError, sqlite3.Error):
+        except STORE_ERRORS:
             unknown = OutcomeUnknown(
                 "the store failed and cannot be asked; ask again before acting"
             )

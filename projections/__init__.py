@@ -1,0 +1,1 @@
+"""What it looks like: disposable views of the ledger in one local SQLite file."""

@@ -40,11 +40,53 @@ from ledger.commands import (
 from ledger.decide import OrderCommand, decide
 from ledger.decision import Claimed, Decision
 from ledger.entry import SignedEvent
-from ledger.event import ClientText, Event, Finality, Transfer, TreeHead
+from ledger.event import ClientText, Event, Finality, Transfer, TransferKey, TreeHead
 from ledger.evolve import evolve
 from ledger.finding import ChainView, Finding
+from ledger.log_events import (
+    ChainBound,
+    Continues,
+    KeyAdded,
+    KeyRevoked,
+    LogClosed,
+    LogOpened,
+    PaymentUnattributed,
+    PolicySet,
+)
 from ledger.order import Order, Status
-from ledger.order_events import OrderQuoted
+from ledger.order_events import (
+    AcceptanceLapsed,
+    AnswerLapsed,
+    CommandRefused,
+    ContentErased,
+    DeliverableCollected,
+    DeliverablePosted,
+    DeliverableReady,
+    DeliveryConfirmed,
+    DeliveryDisputed,
+    DeliveryFailed,
+    DisputeAnswered,
+    DisputeRuled,
+    DisputeWithdrawn,
+    DownloadNoted,
+    OrderQuoted,
+    OrderRefunded,
+    ProcessingStarted,
+    PushAttempted,
+    QuoteExpired,
+)
+from ledger.payment_events import (
+    PaymentClaimClosed,
+    PaymentClaimed,
+    PaymentFinalized,
+    PaymentLate,
+    PaymentOrphaned,
+    PaymentOverpaid,
+    PaymentPartial,
+    PaymentRestored,
+    PaymentVerified,
+    RefundRecorded,
+)
 from ledger.values import ZERO_ADDRESS, OrderId, UnixMs, order_stream
 
 ORDER_ID: Final = OrderId("ivxp-00000000-0000-4000-8000-000000000001")
@@ -203,9 +245,7 @@ def late_transfer(amount: int = PRICE, *, of: str = "late", ordinal: int = 0) ->
 
 
 def refund_transfer(amount: int = PRICE, *, of: str = "refund") -> Transfer:
-    return transfer(
-        amount, of=of, sender=PAYMENT_ADDRESS, recipient=CLIENT.address, number=3_000
-    )
+    return transfer(amount, of=of, sender=PAYMENT_ADDRESS, recipient=CLIENT.address, number=3_000)
 
 
 def mined(*transfers: Transfer, of: str = "a", finality: Finality = "sealed") -> Finding:
@@ -217,9 +257,7 @@ def mined(*transfers: Transfer, of: str = "a", finality: Finality = "sealed") ->
     )
 
 
-def seen(
-    view: ChainView, *transfers: Transfer, of: str = "a", safe_time: int = 0
-) -> Finding:
+def seen(view: ChainView, *transfers: Transfer, of: str = "a", safe_time: int = 0) -> Finding:
     """Return a finding of any other view."""
     return Finding(tx(of), view, transfers, head_number=102, safe_time=safe_time)
 
@@ -271,9 +309,7 @@ def impossible() -> DeclarePaymentImpossible:
     return DeclarePaymentImpossible(tx("the same nonce"), NOW)
 
 
-def expire(
-    *, block_time: int = PAY_BY + 1, candidate_transfers: bool = False
-) -> ExpireQuote:
+def expire(*, block_time: int = PAY_BY + 1, candidate_transfers: bool = False) -> ExpireQuote:
     return ExpireQuote(2_000, block_time, candidate_transfers, UnixMs(block_time * 1000))
 
 
@@ -317,9 +353,7 @@ def confirm(
     now: UnixMs = NOW,
 ) -> ConfirmDelivery:
     text = f"Order: {ORDER_ID} | Received: true | Hash: {text_digest} | Timestamp: {stamp}"
-    return ConfirmDelivery(
-        by.text(text), UnixMs(stamp), text_digest, body_digest, HEAD, 5, now
-    )
+    return ConfirmDelivery(by.text(text), UnixMs(stamp), text_digest, body_digest, HEAD, 5, now)
 
 
 def dispute(
@@ -436,3 +470,112 @@ ORDERS_IN: Final[Mapping[Status, tuple[Order, ...]]] = {
     Status.REFUNDED: (refunded_order(),),
 }
 """Every status, with and without what further conditions ask for: money, content."""
+
+
+# One event of every kind, with all of its optional fields
+
+_NOTICE: Final = CLIENT.text(f"Order: {ORDER_ID} | Payment: {tx('a')}")
+_TRANSFERS: Final = (transfer(PRICE - 1), transfer(1, ordinal=2))
+_KEYS: Final = tuple(
+    TransferKey(chain=t.chain, tx_hash=t.tx_hash, ordinal=t.ordinal) for t in _TRANSFERS
+)
+_ENDPOINT: Final = content_id("endpoint")
+_STATEMENT: Final = content_id("statement")
+_LOG_KEY: Final = "ledger.example/one+0badcafe+AQIDBA=="
+
+ORDER_SAMPLES: Final[tuple[Event, ...]] = (
+    terms().model_copy(
+        update={
+            "delivery_format": "markdown",
+            "client_name_id": content_id("name"),
+            "contact_endpoint_id": content_id("contact"),
+        }
+    ),
+    PaymentVerified(
+        transfers=_TRANSFERS,
+        payer=CLIENT.account,
+        price=PRICE,
+        total=PRICE,
+        overpaid=0,
+        finality="safe",
+    ),
+    PaymentClaimed(
+        tx_hash=tx("a"),
+        notice=_NOTICE,
+        nonce="nonce-0000000001",
+        delivery_endpoint_id=_ENDPOINT,
+        reason="not_found",
+    ),
+    PaymentClaimClosed(tx_hash=tx("a"), reason="absent"),
+    PaymentPartial(transfers=(transfer(2),), amount_due=PRICE - 2),
+    PaymentOverpaid(transfers=(transfer(3, of="b"),), overpaid=3),
+    PaymentLate(transfers=(late_transfer(),), refund_due=PRICE),
+    PaymentFinalized(transfers=_KEYS, finality="finalized"),
+    PaymentOrphaned(transfers=_KEYS, head_number=140),
+    PaymentRestored(transfers=_TRANSFERS, finality="sealed"),
+    RefundRecorded(transfers=(refund_transfer(),), amount=PRICE),
+    QuoteExpired(scanned_block=2_000, scanned_block_time=PAY_BY + 1),
+    ProcessingStarted(
+        reason="notice",
+        notice=_NOTICE,
+        tx_hash=tx("a"),
+        nonce="nonce-0000000001",
+        delivery_endpoint_id=_ENDPOINT,
+    ),
+    DeliverableReady(
+        content_id=content_id("deliverable"),
+        raw=RAW,
+        json_digest=JSON_DIGEST,
+        size_bytes=15,
+        format="text",
+        content_type="text/plain",
+    ),
+    DeliverablePosted(attempt=2, content_hash=RAW, response_status=202),
+    DeliverableCollected(by="bearer", content_hash=RAW),
+    DeliveryFailed(reason="push_exhausted", attempts=5, detail="no answer"),
+    DeliveryConfirmed(
+        client=CLIENT.text("received"), binds="content", content_hash=RAW, head=HEAD, rating=5
+    ),
+    DeliveryDisputed(
+        client=CLIENT.text("complaint"),
+        reason="wrong_content",
+        content_hash=RAW,
+        statement_id=_STATEMENT,
+    ),
+    OrderRefunded(reason="payment_impossible", amount=0, payer_nonce_used_by=tx("the same nonce")),
+    PushAttempted(attempt=1, target="contact_endpoint", outcome="refused", response_status=500),
+    DownloadNoted(by="party", content_hash=RAW),
+    AcceptanceLapsed(window_ended=NOON + ACCEPTANCE_WINDOW),
+    AnswerLapsed(window_ended=NOON + ANSWER_WINDOW),
+    DisputeAnswered(position="accepts", statement_id=_STATEMENT),
+    DisputeWithdrawn(client=CLIENT.text("withdrawn")),
+    DisputeRuled(arbiter=ARBITER.text("ruling"), outcome="split", amount=PRICE // 2),
+    ContentErased(content_ids=(content_id("deliverable"), _STATEMENT), reason="retention"),
+    CommandRefused(command="accept_notice", code="PAYMENT_NOT_VERIFIED", client=_NOTICE),
+)
+
+LOG_SAMPLES: Final[tuple[Event, ...]] = (
+    LogOpened(
+        origin="ledger.example/one",
+        network="base-sepolia",
+        log_key=_LOG_KEY,
+        wallet=PROVIDER.address,
+        payment_address=f"{CHAIN}:{PAYMENT_ADDRESS}",
+        recovery=Key("recovery").address,
+        continues=Continues(origin="ledger.example/zero", head=HEAD),
+        dev_chain=True,
+    ),
+    ChainBound(chain=CHAIN, genesis_hash=block("0"), token=TOKEN),
+    KeyAdded(purpose="log", key=_LOG_KEY, possession=PROVIDER.text("possession")),
+    KeyRevoked(
+        purpose="wallet",
+        key=PROVIDER.address,
+        last_position=41,
+        recovery=Key("recovery").text("revoke"),
+    ),
+    PolicySet(name="refund", digest=digest_of("refund policy")),
+    LogClosed(reason="moved", recovery=Key("recovery").text("close")),
+    PaymentUnattributed(transfers=(transfer(7, sender=STRANGER.address),)),
+)
+
+SAMPLES: Final[Mapping[str, Event]] = {e.kind: e for e in (*ORDER_SAMPLES, *LOG_SAMPLES)}

@@ -68,7 +68,7 @@ class FakeNode:
             "finalized": block(FINALIZED),
         }
         self.change_items: Callable[[list[Json]], object] = lambda items: items
-        self.raw: Callable[[], web.Response] | None = None
+        self.raw: tuple[bytes, int] | None = None
         self.requests = 0
         self.url = ""
 
@@ -76,7 +76,8 @@ class FakeNode:
         self.requests += 1
         items = [self.item(call) for call in orjson.loads(await request.read())]
         if self.raw is not None:
-            return self.raw()
+            headers = {"Location": self.url}
+            return web.Response(body=self.raw[0], status=self.raw[1], headers=headers)
         return web.Response(body=orjson.dumps(self.change_items(items)))
 
     def item(self, call: Json) -> Json:
@@ -153,16 +154,15 @@ async def test_a_payment_is_read_from_one_request(node: FakeNode, session: Clien
     assert node.requests == 1
 
 
+BAD_NUMBERS: list[object] = [None, 100, "100", "0x", "-0x1", "0x6_4", hex(2**53), "0x6٤"]
+BAD_LOGS: list[object] = [None, {}, "0x", [None], [[]]]
 MALFORMED_RECEIPTS: list[Json] = [
     *({"transactionHash": bad} for bad in (OTHER_HASH, None, 5, TX[:-2])),
     *({"blockHash": bad} for bad in ("0x", 7, BLOCK_HASH + "00", "0x" + "g" * 64)),
-    *(
-        {"blockNumber": bad}
-        for bad in (None, 100, "100", "0x", "-0x1", "0x6_4", hex(2**53), "0x6٤")
-    ),
+    *({"blockNumber": bad} for bad in BAD_NUMBERS),
     *({"status": bad} for bad in (None, 1, True, "0x2", "0x", "1")),
-    *({"logs": bad} for bad in (None, {}, "0x", [None], [[]])),
-    *({"logs": [log(**{name: None})]} for name in log()),
+    *({"logs": bad} for bad in BAD_LOGS),
+    *({"logs": [log() | {name: None}]} for name in log()),
     *({"logs": [log(data=bad)]} for bad in ("0x", word(1)[:-2], word(1) + "00", word(10**30))),
     *({"logs": [log(data=word(bad))]} for bad in (2**127 + 1, 2**256 - 1)),
     {"logs": [log(topics=[TRANSFER_TOPIC, "0x1" + "0" * 23 + PAYER[2:], topic(PAYEE)])]},
@@ -189,15 +189,15 @@ async def test_a_malformed_receipt_is_no_fact(
     assert finding.detail
 
 
-@pytest.mark.parametrize("receipt", [[], "0x", 0, True, {}], ids=str)
+@pytest.mark.parametrize("answer", [[], "0x", 0, True, {}], ids=str)
 @pytest.mark.parametrize("tag", ["receipt", "latest", "safe", "finalized"])
 async def test_an_answer_of_the_wrong_type_is_no_fact(
-    node: FakeNode, session: ClientSession, tag: str, receipt: Any
+    node: FakeNode, session: ClientSession, tag: str, answer: object
 ) -> None:
     if tag == "receipt":
-        node.receipt = receipt
+        node.receipt = answer  # type: ignore[assignment]
     else:
-        node.tips[tag] = receipt
+        node.tips[tag] = answer
 
     assert (await look(node, session)).view is ChainView.UNAVAILABLE
 
@@ -312,3 +312,253 @@ async def test_a_canonical_block_of_another_height_is_no_fact(
     at_block(95)(node.receipt)
     node.tips["0x5f"] = block(96)
     assert (await look(node, session)).view is ChainView.UNAVAILABLE
+
+
+def error_body(code: int) -> bytes:
+    return orjson.dumps({"id": None, "error": {"code": code, "message": f"no, {KEY}"}})
+
+
+FAULTS: list[tuple[bytes, int, str]] = [
+    (b"", 200, "malformed"),
+    (b"<html>busy</html>", 200, "malformed"),
+    (b'[{"id":1,"result":"0x14a34"', 200, "malformed"),
+    (b"\xff\xfe", 200, "malformed"),
+    (b"[" * 900, 200, "malformed"),
+    (b'{"id":1,"result":"0x14a34"}', 200, "malformed"),
+    (b"null", 200, "malformed"),
+    (b'[{"id":true,"result":"0x14a34"}]', 200, "malformed"),
+    (b'[{"id":1.0,"result":"0x14a34"}]', 200, "malformed"),
+    (b'[{"id":1}]', 200, "malformed"),
+    (b"[7]", 200, "malformed"),
+    (b" " * 1001, 200, "oversized"),
+    (error_body(-32600), 200, "rpc_error"),
+    (error_body(-32005), 200, "throttled"),
+    (b"[" + error_body(-32601).replace(b"null", b"1") + b"]", 200, "rpc_error"),
+    (b"[" + error_body(429).replace(b"null", b"1") + b"]", 200, "throttled"),
+    (b"slow down", 429, "throttled"),
+    *((KEY.encode(), status, "status") for status in (302, 307, 401, 403, 500, 503)),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "reason"), FAULTS, ids=range(len(FAULTS)))
+async def test_a_faulty_answer_is_named_without_the_key(
+    node: FakeNode, session: ClientSession, body: bytes, status: int, reason: str
+) -> None:
+    node.raw = (body, status)
+
+    error = await failure(RpcEndpoint(node.url, session, max_answer_bytes=1000))
+
+    assert error.details["reason"] == reason
+    told = "".join(traceback.format_exception(error)) + repr(error) + str(error.details)
+    assert KEY not in told
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+CHANGED_ITEMS: list[Callable[[list[Json]], list[Json]]] = [
+    lambda items: items[1:],
+    lambda items: [*items, items[0]],
+    lambda items: [*items, items[0] | {"id": 99}],
+    lambda items: [items[0], items[0]],
+    lambda items: [items[0], items[1] | {"id": 99}],
+    lambda items: [items[0], items[1] | {"id": str(items[1]["id"])}],
+]
+
+
+@pytest.mark.parametrize("change", CHANGED_ITEMS, ids=range(len(CHANGED_ITEMS)))
+async def test_missing_extra_and_doubled_ids_are_refused(
+    node: FakeNode, session: ClientSession, change: Callable[[list[Json]], object]
+) -> None:
+    node.change_items = change
+    with pytest.raises(ChainUnavailable) as caught:
+        await RpcEndpoint(node.url, session).batch([("eth_chainId", [])] * 2)
+    assert caught.value.details["reason"] == "malformed"
+
+
+async def test_answers_in_any_order_are_put_in_order(
+    node: FakeNode, session: ClientSession
+) -> None:
+    node.change_items = lambda items: items[::-1]
+    assert (await look(node, session)).view is ChainView.MINED
+
+
+async def test_an_answer_to_an_earlier_batch_is_refused(
+    node: FakeNode, session: ClientSession
+) -> None:
+    endpoint = RpcEndpoint(node.url, session)
+    await endpoint.batch([("eth_chainId", [])])
+    node.raw = (b'[{"id":1,"result":"0x1"}]', 200)
+    assert (await failure(endpoint)).details["reason"] == "malformed"
+
+
+async def test_nobody_listening_is_unavailable_and_names_no_key(session: ClientSession) -> None:
+    url = f"http://user:{KEY}@127.0.0.1:{unused_port()}/v2/{KEY}?key={KEY}"
+    error = await failure(RpcEndpoint(url, session))
+    assert error.details["reason"] == "connection"
+    assert KEY not in "".join(traceback.format_exception(error)) + repr(RpcEndpoint(url, session))
+
+
+async def test_a_connection_closed_before_its_reuse_is_asked_once_more(
+    session: ClientSession,
+) -> None:
+    node, app, seen = FakeNode(), web.Application(), []
+
+    async def closes_first(request: web.Request) -> web.Response:
+        seen.append(request)
+        if len(seen) == 1 and request.transport is not None:
+            request.transport.close()
+        return await node.answer(request)
+
+    app.router.add_post("/", closes_first)
+    async with TestServer(app) as server:
+        endpoint = RpcEndpoint(str(server.make_url("/")), session)
+        assert await endpoint.batch([("eth_chainId", [])]) == ["0x14a34"]
+
+
+@pytest.mark.parametrize("url", ["", "node.example", "ftp://a/" + KEY, "http://", "http://[" + KEY])
+async def test_a_url_that_is_none_is_refused_without_showing_it(
+    url: str, session: ClientSession
+) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        RpcEndpoint(url, session)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_silent_node_costs_the_timeout_until_it_is_left_alone(
+    session: ClientSession,
+) -> None:
+    release, app = asyncio.Event(), web.Application()
+
+    async def silent(_: web.Request) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    app.router.add_post("/", silent)
+    async with TestServer(app) as server:
+        endpoint = RpcEndpoint(
+            str(server.make_url("/")),
+            session,
+            timeout_s=0.05,
+            failures_before_rest=2,
+            clock=lambda: 0.0,
+        )
+        for _ in range(2):
+            assert (await failure(endpoint)).details["reason"] == "timeout"
+        assert "left alone" in str(await failure(endpoint))
+        release.set()
+
+
+async def test_a_full_queue_is_no_failure_of_the_endpoint(
+    node: FakeNode, session: ClientSession
+) -> None:
+    endpoint = RpcEndpoint(
+        node.url, session, timeout_s=0.05, max_in_flight=1, failures_before_rest=1
+    )
+    async with endpoint._slots:
+        errors = await asyncio.gather(failure(endpoint), failure(endpoint))
+    assert [error.details["reason"] for error in errors] == ["busy", "busy"]
+    assert await endpoint.batch([("eth_chainId", [])]) == ["0x14a34"]
+
+
+async def test_an_endpoint_rests_after_failures_and_one_call_tries_it_again(
+    node: FakeNode, session: ClientSession
+) -> None:
+    now = [0.0]
+    endpoint = RpcEndpoint(
+        node.url, session, failures_before_rest=3, rest_s=2.0, clock=lambda: now[0]
+    )
+    node.raw = (b"", 429)
+    for _ in range(5):
+        assert (await failure(endpoint)).details["reason"] == "throttled"
+    assert node.requests == 3
+
+    now[0] = 2.0
+    await asyncio.gather(failure(endpoint), failure(endpoint))
+    assert node.requests == 4
+
+    now[0], node.raw = 4.0, None
+    assert await endpoint.batch([("eth_chainId", [])]) == ["0x14a34"]
+    assert await endpoint.batch([("eth_chainId", [])]) == ["0x14a34"]
+
+
+async def test_throttled_items_give_an_endpoint_a_rest_too(
+    node: FakeNode, session: ClientSession
+) -> None:
+    node.chain_id = {"error": {"code": -32005, "message": "limit exceeded"}}
+    endpoint = RpcEndpoint(node.url, session, failures_before_rest=2, clock=lambda: 0.0)
+    for _ in range(4):
+        assert (await failure(endpoint)).details["reason"] == "throttled"
+    assert node.requests == 2
+
+
+async def test_refused_calls_are_no_failures_of_the_endpoint(
+    node: FakeNode, session: ClientSession
+) -> None:
+    node.chain_id = {"error": {"code": -32601, "message": "no such method"}}
+    endpoint = RpcEndpoint(node.url, session, failures_before_rest=2)
+    for _ in range(4):
+        await failure(endpoint)
+    assert node.requests == 4
+
+
+async def test_no_calls_are_no_request(node: FakeNode, session: ClientSession) -> None:
+    assert await RpcEndpoint(node.url, session).batch([]) == []
+    assert node.requests == 0
+
+
+async def test_a_missing_receipt_is_sought_at_every_endpoint(
+    node: FakeNode, second: FakeNode, session: ClientSession
+) -> None:
+    both = chain_on(*(RpcEndpoint(each.url, session) for each in (node, second)))
+
+    node.receipt = None
+    assert (await both.lookup(TX)).view is ChainView.MINED
+
+    second.raw = (b"", 500)
+    assert (await both.lookup(TX)).view is ChainView.UNAVAILABLE
+
+    second.raw, second.receipt = None, None
+    finding = await both.lookup(TX)
+    assert (finding.view, finding.safe_time) == (ChainView.NOT_FOUND, 1_700_000_090)
+
+
+@pytest.mark.parametrize("lie", ["0x1", None, 84532, "84532", {"error": {"code": 1}}], ids=repr)
+async def test_an_endpoint_of_another_chain_gives_no_fact(
+    node: FakeNode, second: FakeNode, session: ClientSession, lie: object
+) -> None:
+    node.chain_id = lie
+    assert (await look(node, session)).view is ChainView.UNAVAILABLE
+
+    both = chain_on(*(RpcEndpoint(each.url, session) for each in (node, second)))
+    assert (await both.lookup(TX)).view is ChainView.MINED
+    assert await both.genesis_hash() == word(0)
+
+
+async def test_the_identity_is_refused_confirmed_or_unknown(
+    node: FakeNode, second: FakeNode, session: ClientSession
+) -> None:
+    both = chain_on(*(RpcEndpoint(each.url, session) for each in (node, second)))
+    await both.check_identity()
+
+    node.raw = (b"", 500)
+    await both.check_identity()
+
+    second.chain_id = "0x1"
+    with pytest.raises(Misconfigured, match="serves chain 1, not 84532"):
+        await both.check_identity()
+
+    second.raw = node.raw
+    with pytest.raises(ChainUnavailable):
+        await both.check_identity()
+
+
+async def test_a_hash_that_is_none_is_the_callers_mistake(
+    node: FakeNode, session: ClientSession
+) -> None:
+    with pytest.raises(InvalidInput):
+        await chain_on(RpcEndpoint(node.url, session)).lookup("0x12")
+
+
+async def test_a_pool_without_endpoints_is_refused() -> None:
+    with pytest.raises(Misconfigured):
+        RpcPool([])

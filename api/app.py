@@ -1,0 +1,189 @@
+"""The only composition root: every object is made here, and ended here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from api.background import Background
+from api.catalog import load_catalog, load_handlers
+from api.config import Settings
+from api.errors import errors_as_json
+from api.ivxp.routes import IVXP_ROUTES
+from api.keys import (
+    BACKGROUND,
+    CATALOG,
+    CHAIN,
+    HANDLERS,
+    LEDGER,
+    LIMITS,
+    RUNNER,
+    SETTINGS,
+    VIEWS,
+    ChainLink,
+)
+from api.limits import Limits, client_address
+from api.ops import OPS_ROUTES
+from api.routes import Route, register
+from api.workers.claims import resolve_claims
+from api.workers.handlers import HandlerRunner
+from api.workers.loop import WorkLoop
+from api.workers.payments import watch_payments
+from ledger.chain import Chain
+from ledger.errors import ChainUnavailable, Misconfigured
+from ledger.log_events import ChainBound
+from ledger.rpc import RpcEndpoint, RpcPool
+from ledger.service import Clock, Ledger, LedgerConfig, system_clock
+from ledger.signing import load_secret
+from projections.reader import ViewReader
+from projections.runner import Runner
+
+ROUTES: Final[list[Route]] = [*IVXP_ROUTES, *OPS_ROUTES]
+VIEWS_FILE: Final = "views.db"
+
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_log = structlog.get_logger(__name__)
+
+
+def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Application:
+    """Return the application. Raises `Misconfigured` before anything is opened."""
+    app = web.Application(
+        middlewares=[errors_as_json, limit_writes], client_max_size=settings.body_max_bytes
+    )
+    app[SETTINGS] = settings
+    app[CATALOG] = load_catalog(settings.catalog)
+    app[HANDLERS] = load_handlers(app[CATALOG])
+    app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
+    register(app, ROUTES)
+    config = ledger_config(settings, clock)
+    app.cleanup_ctx.extend([_with(config), _chain, _loops])
+    return app
+
+
+def ledger_config(settings: Settings, clock: Clock) -> LedgerConfig:
+    """Return what the ledger opens with; loads or makes the keys."""
+    return LedgerConfig(
+        data_dir=settings.data_dir,
+        guard_file=settings.guard_path,
+        origin=settings.origin,
+        network=settings.network,
+        wallet_secret=load_secret(settings.signer_source),
+        log_seed=load_secret(settings.log_key_source),
+        payment_address=settings.payment_account,
+        recovery_address=settings.recovery_address.lower(),
+        dev_chain=settings.dev_chain,
+        clock=clock,
+    )
+
+
+@web.middleware
+async def limit_writes(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count writes per address before anything else is done for them."""
+    if request.method in _WRITES:
+        address = client_address(request, request.app[SETTINGS].proxy_networks)
+        request.app[LIMITS].count_write(address)
+    return await handler(request)
+
+
+def _with(config: LedgerConfig) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def ledger_context(app: web.Application) -> AsyncIterator[None]:
+        """Open the ledger and its views; close them in the reverse order."""
+        ledger = Ledger(config)
+        _refuse_hot_treasury(app[SETTINGS], ledger)
+        path: Path = config.data_dir / VIEWS_FILE
+        runner = Runner(ledger, path)
+        runner.start()
+        ledger.start(on_commit=runner.wake)
+        app[LEDGER], app[RUNNER], app[VIEWS] = ledger, runner, ViewReader(path)
+        app[BACKGROUND] = Background()
+        yield
+        await app[BACKGROUND].close()
+        app[VIEWS].close()
+        ledger.close()
+        runner.stop()
+
+    return ledger_context
+
+
+def _refuse_hot_treasury(settings: Settings, ledger: Ledger) -> None:
+    """Refuse to hold a key that can move money, except on a dev chain or by consent."""
+    same = settings.payment_address.lower() == ledger.signer.address
+    if same and not settings.dev_chain and not settings.allow_hot_treasury:
+        ledger.close()
+        raise Misconfigured(
+            "PAYMENT_ADDRESS is the signing wallet, whose key this service holds; use another "
+            "address, or set LEDGER_ALLOW_HOT_TREASURY"
+        )
+
+
+async def _chain(app: web.Application) -> AsyncIterator[None]:
+    """Connect the chain, if one is configured, and recognise it."""
+    settings = app[SETTINGS]
+    if not settings.rpc_urls:
+        _log.warning("no RPC_URLS: payments are disabled")
+        app[CHAIN] = ChainLink(None)
+        yield
+        return
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        endpoints = [
+            RpcEndpoint(url, session, timeout_s=settings.rpc_timeout) for url in settings.rpc_urls
+        ]
+        chain = Chain(
+            RpcPool(endpoints),
+            chain_id=settings.chain_id,
+            token=settings.token,
+            payment_address=settings.payment_address,
+            min_confirmations=settings.min_confirmations,
+            safe_above_micros=settings.safe_above_micros,
+        )
+        app[CHAIN] = ChainLink(chain)
+        await bind_chain(app)
+        yield
+
+
+async def bind_chain(app: web.Application) -> None:
+    """Record or compare the chain; a silent chain is tried again by the loop, a wrong one ends."""
+    link, settings = app[CHAIN], app[SETTINGS]
+    if link.chain is None or link.bound:
+        return
+    try:
+        await link.chain.check_identity()
+        genesis = await link.chain.genesis_hash()
+    except ChainUnavailable as error:
+        _log.warning("the chain does not answer", detail=error.message)
+        return
+    bound = ChainBound(chain=settings.chain, genesis_hash=genesis, token=settings.token)
+    await app[LEDGER].bind_chain(bound)
+    link.bound = True
+
+
+async def _loops(app: web.Application) -> AsyncIterator[None]:
+    """Run the service's own loops."""
+    interval = app[SETTINGS].loop_interval
+    handlers = HandlerRunner(app)
+    loops = [
+        WorkLoop("chain", lambda: bind_chain(app), interval),
+        WorkLoop("claims", lambda: resolve_claims(app), interval),
+        WorkLoop("payments", lambda: watch_payments(app), interval),
+        WorkLoop("handlers", handlers.start_waiting, interval),
+    ]
+    running = asyncio.get_running_loop()
+
+    # Only the handlers gain by being woken: the chain does not change because we wrote.
+    def wake_handlers() -> None:
+        running.call_soon_threadsafe(loops[-1].wake)
+
+    app[RUNNER].on_progress = wake_handlers
+    tasks = [asyncio.create_task(loop.run(), name="loop") for loop in loops]
+    yield
+    app[RUNNER].on_progress = lambda: None
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

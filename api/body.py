@@ -1,0 +1,92 @@
+"""Reading a request body: bounded in size and time, strict JSON, no silent coercion."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+from typing import NoReturn, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from api.keys import SETTINGS
+from ledger.errors import InvalidInput
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class BodyTimeout(InvalidInput):
+    """The body did not arrive in time; nothing was recorded."""
+
+    code = "REQUEST_TIMEOUT"
+
+
+class BodyTooLarge(InvalidInput):
+    """The body is longer than the limit; nothing was recorded."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
+async def read_model(request: web.Request, model: type[M]) -> M:
+    """Return the body as a model, or raise `InvalidInput` naming the field at fault."""
+    value = parse_json(await read_body(request))
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "body"
+        raise InvalidInput(f"{field}: {first['msg']}", details={"field": field}) from error
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Return the body; the server's own size limit applies while reading."""
+    try:
+        async with asyncio.timeout(request.app[SETTINGS].body_timeout):
+            return await request.read()
+    except TimeoutError as error:
+        raise BodyTimeout("the body did not arrive in time") from error
+    except web.HTTPRequestEntityTooLarge as error:
+        limit = request.app[SETTINGS].body_max_bytes
+        raise BodyTooLarge(f"a body has at most {limit} bytes") from error
+
+
+def parse_json(data: bytes) -> dict[str, object]:
+    """Return a JSON object; duplicate keys, NaN, bad UTF-8 and other values are refused.
+
+    Fractions become `Decimal`, so that no amount passes through a float.
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_float=Decimal,
+            parse_constant=_refuse,
+        )
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("the body is not strict JSON in UTF-8", code="INVALID_JSON") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("the body is not a JSON object", code="INVALID_JSON")
+    if not _sound(value):
+        raise InvalidInput("the body holds half a surrogate pair", code="INVALID_JSON")
+    return value
+
+
+def _sound(value: object) -> bool:
+    """Whether every string can be encoded: half a surrogate pair cannot be stored or signed."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object repeats a key")
+    return found
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")

@@ -1,0 +1,154 @@
+"""Settings from the environment (prefix `LEDGER_`): every limit named, all errors at once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ledger.errors import InvalidInput, Misconfigured
+from ledger.values import evm_account, micros_of_usdc, parse_address
+
+CHAIN_IDS: Final = {"base-mainnet": 8453, "base-sepolia": 84532}
+USDC: Final = {
+    "base-mainnet": "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913",
+    "base-sepolia": "0x036cbd53842c5426634e7929541ec2318f3dcf7e",
+}
+"""Circle's USDC contracts, lower case."""
+
+Words = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What the service runs with. Durations in seconds, sizes in bytes, amounts in USDC."""
+
+    model_config = SettingsConfigDict(env_prefix="LEDGER_", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8402
+    data_dir: Path = Path("data")
+    guard_file: Path | None = None
+    origin: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,200}$")] = "localhost/ivxp/ledger"
+    network: Literal["base-mainnet", "base-sepolia"] = "base-sepolia"
+    rpc_urls: Words = ()
+    rpc_timeout: Annotated[float, Field(gt=0, le=60)] = 4.0
+    min_confirmations: Annotated[int, Field(ge=1, le=10_000)] = 1
+    safe_above_usdc: Decimal | None = Decimal(100)
+    signer: str = ""
+    log_key: str = ""
+    payment_address: str = ""
+    recovery_address: str = ""
+    catalog: Path = Path("catalog.toml")
+    public_url: str = ""
+    trusted_proxies: Words = ()
+    payment_timeout: Annotated[int, Field(ge=1, le=30 * 86400)] = 3600
+    acceptance_window: Annotated[int, Field(ge=0, le=365 * 86400)] = 3 * 86400
+    answer_window: Annotated[int, Field(ge=0, le=365 * 86400)] = 3 * 86400
+    refund_policy: str = "Refunds are decided case by case and recorded from on-chain transfers."
+    rate_limit: Annotated[int, Field(ge=0)] = 100
+    max_open_quotes: Annotated[int, Field(ge=0)] = 20
+    allow_hot_treasury: bool = False
+    body_max_bytes: Annotated[int, Field(ge=1024, le=16 * 2**20)] = 65_536
+    content_max_bytes: Annotated[int, Field(ge=1024, le=64 * 2**20)] = 2**20
+    body_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
+    handler_timeout: Annotated[float, Field(gt=0, le=86400)] = 3600.0
+    handlers_at_once: Annotated[int, Field(ge=1, le=1000)] = 8
+    loop_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
+    dev_chain: bool = False
+
+    @field_validator("rpc_urls", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
+
+    @property
+    def chain_id(self) -> int:
+        """The EIP-155 number of the network."""
+        return CHAIN_IDS[self.network]
+
+    @property
+    def chain(self) -> str:
+        """The CAIP-2 name of the network."""
+        return f"eip155:{self.chain_id}"
+
+    @property
+    def token(self) -> str:
+        """The USDC contract of the network."""
+        return USDC[self.network]
+
+    @property
+    def guard_path(self) -> Path:
+        """Where the last signed head lies: outside the data folder and its backups."""
+        return self.guard_file or self.data_dir.absolute().with_name(self.data_dir.name + ".guard")
+
+    @property
+    def signer_source(self) -> str:
+        """Where the wallet's key comes from."""
+        return self.signer or f"file:{self.data_dir / 'keys' / 'provider.json'}"
+
+    @property
+    def log_key_source(self) -> str:
+        """Where the log's Ed25519 seed comes from."""
+        return self.log_key or f"file:{self.data_dir / 'keys' / 'log.json'}"
+
+    @property
+    def payment_account(self) -> str:
+        """The CAIP-10 account that payments go to."""
+        return evm_account(self.chain_id, self.payment_address)
+
+    @property
+    def safe_above_micros(self) -> int | None:
+        """Above this amount a payment needs a `safe` block, in micro-USDC."""
+        return None if self.safe_above_usdc is None else micros_of_usdc(self.safe_above_usdc)
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The peers whose forwarding headers are believed."""
+        return tuple(ip_network(word, strict=False) for word in self.trusted_proxies)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings, or raise one `Misconfigured` that names every problem."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic checks each one
+    except ValidationError as error:
+        lines = [
+            f"LEDGER_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
+            for e in error.errors(include_url=False)
+        ]
+        raise Misconfigured("\n".join(lines)) from error
+    problems = list(_problems(settings))
+    if problems:
+        raise Misconfigured("\n".join(problems))
+    return settings
+
+
+def _problems(settings: Settings) -> list[str]:
+    problems = []
+    for name in ("payment_address", "recovery_address"):
+        text: str = getattr(settings, name)
+        if not text:
+            problems.append(f"LEDGER_{name.upper()}: an address is needed; its key stays elsewhere")
+            continue
+        try:
+            parse_address(text)
+        except InvalidInput as error:
+            problems.append(f"LEDGER_{name.upper()}: {error.message}")
+    try:
+        _ = settings.proxy_networks
+    except ValueError as error:
+        problems.append(f"LEDGER_TRUSTED_PROXIES: {error}")
+    try:
+        _ = settings.safe_above_micros
+    except InvalidInput as error:
+        problems.append(f"LEDGER_SAFE_ABOVE_USDC: {error.message}")
+    if not settings.catalog.is_file():
+        problems.append(f"LEDGER_CATALOG: {settings.catalog} is no file")
+    return problems

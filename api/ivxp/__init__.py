@@ -1,0 +1,1 @@
+"""The IVXP protocol over HTTP."""

@@ -1,0 +1,187 @@
+"""Catalog and quotes: what is sold, and the signed terms of one order."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from hashlib import sha256
+
+from aiohttp import web
+
+from api.answers import json_response, write_response
+from api.body import read_model
+from api.catalog import Catalog, Offering
+from api.config import Settings
+from api.ivxp.models import QuoteRequest
+from api.keys import CATALOG, LEDGER, LIMITS, SETTINGS, VIEWS
+from api.limits import client_address
+from api.sync import settle_views
+from ledger.commands import IssueQuote
+from ledger.content import commitment, salted
+from ledger.decision import require_fresh
+from ledger.errors import InvalidInput
+from ledger.order_events import OrderQuoted
+from ledger.receipt import Receipt
+from ledger.store_sqlite import ContentRow
+from ledger.values import (
+    UnixMs,
+    address_of,
+    evm_account,
+    iso_of,
+    iso_of_seconds,
+    new_order_id,
+    order_stream,
+    parse_iso,
+    usdc_number,
+)
+
+PROTOCOL_1_0 = "IVXP/1.0"
+
+
+async def get_catalog(request: web.Request) -> web.Response:
+    """Return what is sold."""
+    catalog, ledger = request.app[CATALOG], request.app[LEDGER]
+    body: dict[str, object] = {
+        "protocol": PROTOCOL_1_0,
+        "message_type": "service_catalog",
+        "timestamp": iso_of(ledger.clock()),
+        "provider": catalog.provider,
+        "wallet_address": ledger.signer.address,
+        "services": [_entry(offering) for offering in catalog.services],
+    }
+    if request.app[SETTINGS].dev_chain:
+        body["dev_chain"] = True
+    return json_response(body)
+
+
+async def post_request(request: web.Request) -> web.Response:
+    """Issue a quote: the order's first event, durable before the answer."""
+    settings, ledger = request.app[SETTINGS], request.app[LEDGER]
+    message = await read_model(request, QuoteRequest)
+    now = ledger.clock()
+    if message.timestamp is not None:
+        require_fresh(parse_iso(message.timestamp), now)
+    offering = _offering(request.app[CATALOG], message)
+    order_id = new_order_id()
+    client = evm_account(settings.chain_id, message.client_agent.wallet_address)
+    _hold(request, order_id, client)
+    rows = _content(order_id, message)
+    command = IssueQuote(
+        terms=_terms(settings, offering, client, message, rows, now),
+        commit={row.field: commitment(row) for row in rows},
+        now=now,
+    )
+    try:
+        receipt = await ledger.execute(order_id, command, rows)
+    except BaseException:
+        request.app[LIMITS].release_quote(order_id)
+        raise
+    await settle_views(request.app, receipt)
+    body = _quote_body(request, receipt, command.terms, order_id, message.protocol)
+    return write_response(ledger, receipt, body)
+
+
+def _entry(offering: Offering) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "type": offering.type,
+        "base_price_usdc": usdc_number(offering.price_micros),
+        "estimated_delivery_hours": offering.estimated_delivery_hours,
+    }
+    if offering.description:
+        entry["description"] = offering.description
+    return entry
+
+
+def _offering(catalog: Catalog, message: QuoteRequest) -> Offering:
+    wanted = message.service_request
+    offering = catalog.find(wanted.type)
+    if offering is None:
+        raise InvalidInput(
+            f"this provider does not offer {wanted.type!r}",
+            code="SERVICE_TYPE_NOT_SUPPORTED",
+            details={"service_types": [s.type for s in catalog.services]},
+        )
+    if wanted.budget_usdc <= 0:
+        raise InvalidInput("budget_usdc: must be above 0", details={"field": "budget_usdc"})
+    if Decimal(wanted.budget_usdc) * 1_000_000 < offering.price_micros:
+        raise InvalidInput(
+            "the budget is below the price",
+            code="BUDGET_TOO_LOW",
+            details={"price_usdc": usdc_number(offering.price_micros)},
+        )
+    return offering
+
+
+def _hold(request: web.Request, order_id: str, client: str) -> None:
+    settings = request.app[SETTINGS]
+    address = client_address(request, settings.proxy_networks)
+    now = request.app[LEDGER].clock() // 1000
+    holders = {f"address {address}": 0}
+    if address_of(client) != "0x" + "0" * 40:
+        holders[client] = request.app[VIEWS].open_quotes(client, now)
+    request.app[LIMITS].hold_quote(order_id, holders, settings.payment_timeout)
+
+
+def _content(order_id: str, message: QuoteRequest) -> tuple[ContentRow, ...]:
+    stream = order_stream(order_id)
+    agent = message.client_agent
+    fields = {
+        "description": message.service_request.description,
+        "client_name": agent.name,
+        "contact_endpoint": agent.contact_endpoint,
+    }
+    return tuple(salted(stream, name, value) for name, value in fields.items() if value)
+
+
+def _terms(
+    settings: Settings,
+    offering: Offering,
+    client: str,
+    message: QuoteRequest,
+    rows: tuple[ContentRow, ...],
+    now: UnixMs,
+) -> OrderQuoted:
+    ids = {f"{row.field}_id": row.content_id for row in rows}
+    pay_by = now // 1000 + settings.payment_timeout
+    return OrderQuoted(
+        service=offering.type,
+        client=client,
+        price=offering.price_micros,
+        chain=settings.chain,
+        token=settings.token,
+        payment_address=settings.payment_address.lower(),
+        pay_by=pay_by,
+        deliver_by=pay_by + max(1, round(offering.estimated_delivery_hours * 3600)),
+        acceptance_window=settings.acceptance_window,
+        answer_window=settings.answer_window,
+        refund_policy=sha256(settings.refund_policy.encode()).hexdigest(),
+        delivery_format=message.service_request.delivery_format or None,
+        **ids,
+    )
+
+
+def _quote_body(
+    request: web.Request, receipt: Receipt, terms: OrderQuoted, order_id: str, protocol: str
+) -> dict[str, object]:
+    settings, ledger = request.app[SETTINGS], request.app[LEDGER]
+    return {
+        "protocol": protocol,
+        "message_type": "service_quote",
+        "timestamp": iso_of(receipt.events[0].at),
+        "order_id": order_id,
+        "provider_agent": {
+            "name": request.app[CATALOG].provider,
+            "wallet_address": ledger.signer.address,
+        },
+        "quote": {
+            "price_usdc": usdc_number(terms.price),
+            "estimated_delivery": iso_of_seconds(terms.deliver_by),
+            "payment_address": terms.payment_address,
+            "network": settings.network,
+            "token_contract": terms.token,
+        },
+        "terms": {
+            "payment_timeout": settings.payment_timeout,
+            "revision_policy": "A failed delivery is retried before a deliverable exists.",
+            "refund_policy": settings.refund_policy,
+        },
+    }

@@ -1,0 +1,37 @@
+"""The typed keys under which the application holds its parts. Nothing is global."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from api.background import Background
+from api.catalog import Catalog
+from api.config import Settings
+from api.handler import Handler
+from api.limits import Limits
+from ledger.chain import Chain
+from ledger.service import Ledger
+from projections.reader import ViewReader
+from projections.runner import Runner
+
+
+@dataclass(slots=True)
+class ChainLink:
+    """The chain, if one is configured, and whether it was recognised yet."""
+
+    chain: Chain | None
+    bound: bool = False
+
+
+SETTINGS: Final = web.AppKey("settings", Settings)
+CATALOG: Final = web.AppKey("catalog", Catalog)
+HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
+LEDGER: Final = web.AppKey("ledger", Ledger)
+RUNNER: Final = web.AppKey("runner", Runner)
+VIEWS: Final = web.AppKey("views", ViewReader)
+CHAIN: Final = web.AppKey("chain", ChainLink)
+LIMITS: Final = web.AppKey("limits", Limits)
+BACKGROUND: Final = web.AppKey("background", Background)

@@ -1,0 +1,46 @@
+"""What the operator's machinery asks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.answers import LEDGER_HEAD, json_response, ledger_head
+from api.keys import CHAIN, LEDGER, RUNNER, SETTINGS
+from api.routes import Route
+
+
+class HealthResponse(BaseModel):
+    """GET /health: times in Unix milliseconds, `lag` in events that the views lack."""
+
+    status: str
+    timestamp: int
+    network: str
+    dev_chain: bool
+    payments: str
+    position: int
+    lag: int
+
+
+async def get_health(request: web.Request) -> web.Response:
+    """Say that the service answers, and how far its views and its chain are."""
+    app = request.app
+    head, link = app[LEDGER].head, app[CHAIN]
+    payments = "disabled" if link.chain is None else ("ready" if link.bound else "chain_unknown")
+    body = {
+        "status": "ok",
+        "timestamp": app[LEDGER].clock(),
+        "network": app[SETTINGS].network,
+        "dev_chain": app[SETTINGS].dev_chain,
+        "payments": payments,
+        "position": head.size,
+        "lag": max(0, head.size - app[RUNNER].position),
+    }
+    return json_response(body, headers={LEDGER_HEAD: ledger_head(head)})
+
+
+OPS_ROUTES: Final = [
+    Route("GET", "/health", get_health, "Is the service up", response=HealthResponse)
+]

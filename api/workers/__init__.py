@@ -1,0 +1,1 @@
+"""Loops over what the work view says is still to do."""

@@ -1,0 +1,41 @@
+"""Resolve kept payment claims without the client's return."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from api.keys import CHAIN, LEDGER, LIMITS, VIEWS
+from ledger.chain import Chain
+from ledger.commands import ResolveClaim
+from ledger.finding import ChainView
+from projections.work import Work, WorkKind
+
+AT_ONCE: Final = 8
+
+_SILENT: Final = (ChainView.UNAVAILABLE, ChainView.SHALLOW)
+
+
+async def resolve_claims(app: web.Application) -> None:
+    """Look once at every open claim. A crash here repeats at most a look."""
+    link = app[CHAIN]
+    if link.chain is None or not link.bound:
+        return
+    gate = asyncio.Semaphore(AT_ONCE)
+    claims = app[VIEWS].work(WorkKind.CLAIM)
+    await asyncio.gather(*(_resolve(app, link.chain, claim, gate) for claim in claims))
+
+
+async def _resolve(
+    app: web.Application, chain: Chain, claim: Work, gate: asyncio.Semaphore
+) -> None:
+    async with gate:
+        finding = await chain.lookup(claim.key)
+    if finding.view in _SILENT:
+        return
+    ledger = app[LEDGER]
+    receipt = await ledger.execute(claim.order_id, ResolveClaim(finding, ledger.clock()))
+    if receipt.events:
+        app[LIMITS].release_quote(claim.order_id)

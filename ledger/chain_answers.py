@@ -1,0 +1,82 @@
+"""What a node's answers must look like: parsed here once, or the chain is unavailable."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import ValidationError as Malformed
+from pydantic.alias_generators import to_camel
+
+from ledger.errors import ChainUnavailable
+from ledger.rpc import Call
+
+_QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
+A = TypeVar("A", bound="Answer")
+
+
+def _integer(raw: object) -> int:
+    if not isinstance(raw, str) or not _QUANTITY.fullmatch(raw):
+        raise ValueError("is not a quantity in hexadecimal digits")
+    return int(raw, 16)
+
+
+# The bounds are those of the fields of `Transfer`.
+_Number = Annotated[int, BeforeValidator(_integer), Field(lt=2**53)]
+_Time = Annotated[int, BeforeValidator(_integer), Field(lt=2**40)]
+_Index = Annotated[int, BeforeValidator(_integer), Field(lt=2**31)]
+_Word = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$", to_lower=True)]
+_Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$", to_lower=True)]
+_Data = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-fA-F]{2})*$")]
+
+
+class Answer(BaseModel):
+    """What we read of a node's answer; the rest of it is not looked at."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", alias_generator=to_camel)
+
+
+class Block(Answer):
+    number: _Number
+    hash: _Word
+    timestamp: _Time
+
+
+class Log(Answer):
+    address: _Address
+    topics: list[_Word]
+    data: _Data
+    log_index: _Index
+    transaction_hash: _Word
+    block_hash: _Word
+    removed: bool = False
+
+
+class Receipt(Answer):
+    transaction_hash: _Word
+    block_hash: _Word
+    block_number: _Number
+    status: Annotated[_Number, Field(lt=2)]
+    logs: list[Log]
+
+
+class ChainId(Answer):
+    number: _Number
+
+
+def block_call(tag: str) -> Call:
+    return ("eth_getBlockByNumber", [tag, False])
+
+
+def parsed(kind: type[A], raw: object) -> A:
+    try:
+        return kind.model_validate(raw)
+    except Malformed as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+    raise unavailable(f"the node's answer is malformed at {place!r}: {first['msg']}", "malformed")
+
+
+def unavailable(message: str, reason: str) -> ChainUnavailable:
+    return ChainUnavailable(message, details={"reason": reason})

@@ -1,0 +1,203 @@
+"""Catch up: read events in batches and write the rows and the position in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+from sqlite_utils import Database
+
+from ledger.evolve import evolve, fold
+from ledger.order import Order
+from ledger.service import Placed
+from ledger.values import order_of_stream
+from projections.orders import Row, history_row, order_row
+from projections.schema import open_views
+from projections.work import work_of
+
+BATCH: Final = 500
+POLL_SECONDS: Final = 0.2
+CACHED_ORDERS: Final = 5_000
+
+_log = structlog.get_logger(__name__)
+
+
+class EventSource(Protocol):
+    """What the runner needs of the ledger."""
+
+    def read(self, *, after: int, limit: int) -> list[Placed]: ...
+
+    def read_order(self, order_id: str) -> list[Placed]: ...
+
+
+class CursorConflict(Exception):
+    """Another process moved the views' position; this one must read it anew."""
+
+
+class Projector:
+    """Applies events to views.db. For one thread."""
+
+    def __init__(self, source: EventSource, path: Path) -> None:
+        self._source = source
+        self._db: Database = open_views(path)
+        self._orders: OrderedDict[str, Order] = OrderedDict()
+        self.position: int = self._stored_position()
+
+    def catch_up(self) -> int:
+        """Apply every event after the position; return the new position."""
+        while events := self._source.read(after=self.position, limit=BATCH):
+            self._apply(events)
+        return self.position
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _apply(self, events: list[Placed]) -> None:
+        rows: dict[str, Row] = {}
+        history: list[Row] = []
+        for placed in events:
+            if placed.signed.stream.startswith("order/"):
+                order = self._evolved(placed)
+                rows[order.id] = order_row(order, placed.position)
+                history.append(history_row(placed))
+        with self._db.atomic():
+            # The position moves first: it takes the write lock, and losing the race ends here. A
+            # crash before the commit leaves the views as they were, one after it all of the batch.
+            self._advance(events[-1].position)
+            self._write(rows, history)
+        self.position = events[-1].position
+
+    def _write(self, rows: dict[str, Row], history: list[Row]) -> None:
+        if not rows:
+            return
+        self._db.table("orders").upsert_all(rows.values(), pk="order_id")
+        self._db.table("history").insert_all(history, pk="position")
+        work = [
+            {"order_id": w.order_id, "kind": str(w.kind), "key": w.key, "since_ms": w.since_ms}
+            for order_id in rows
+            for w in work_of(self._orders[order_id])
+        ]
+        self._db.conn.executemany("DELETE FROM work WHERE order_id=?", [(o,) for o in rows])
+        if work:
+            self._db.table("work").insert_all(work, pk=("order_id", "kind", "key"))
+        while len(self._orders) > CACHED_ORDERS:
+            self._orders.popitem(last=False)
+
+    def _evolved(self, placed: Placed) -> Order:
+        signed = placed.signed
+        order_id = order_of_stream(signed.stream)
+        known = self._orders.get(order_id)
+        if known is not None and known.version == signed.seq - 1:
+            order = evolve(known, signed)
+        elif signed.seq == 1:
+            order = evolve(None, signed)
+        else:
+            order = self._folded(order_id, placed.position)
+        self._orders[order_id] = order
+        self._orders.move_to_end(order_id)
+        return order
+
+    def _folded(self, order_id: str, up_to: int) -> Order:
+        events = self._source.read_order(order_id)
+        order = fold(p.signed for p in events if p.position <= up_to)
+        if order is None:
+            msg = f"no events of {order_id}"
+            raise LookupError(msg)
+        return order
+
+    def _advance(self, position: int) -> None:
+        moved = self._db.conn.execute(
+            "UPDATE tracking SET position=? WHERE name='views' AND position=?",
+            (position, self.position),
+        )
+        if moved.rowcount != 1:
+            self.position = self._stored_position()
+            msg = f"the views stand at {self.position} already"
+            raise CursorConflict(msg)
+
+    def _stored_position(self) -> int:
+        row = self._db.conn.execute("SELECT position FROM tracking WHERE name='views'").fetchone()
+        return int(row[0])
+
+
+class Runner:
+    """Runs a projector in its own thread: woken after each commit, and by a poll all the same."""
+
+    def __init__(self, source: EventSource, path: Path) -> None:
+        self._source = source
+        self._path = path
+        self._wake = threading.Event()
+        self._stopping = False
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name="views", daemon=True)
+        self.position = 0
+        self.on_progress: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Catch up once, then follow in a thread."""
+        self._projector = Projector(self._source, self._path)
+        self.position = self._projector.catch_up()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+        self._projector.close()
+
+    def wake(self) -> None:
+        """Say that there may be new events; from any thread."""
+        self._wake.set()
+
+    async def wait_for(self, position: int, timeout_seconds: float) -> bool:
+        """Wait until the views have a position; return False if they do not in time."""
+        if self.position >= position:
+            return True
+        reached = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._waiters.append((position, reached))
+        if self.position >= position:
+            return True
+        try:
+            await asyncio.wait_for(reached, timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            self._wake.wait(POLL_SECONDS)
+            # Cleared before reading: a commit during the reading wakes the next round.
+            self._wake.clear()
+            self._follow()
+
+    def _follow(self) -> None:
+        try:
+            before, self.position = self.position, self._projector.catch_up()
+        except Exception:  # noqa: BLE001 - the views stop at a bad event, loudly; the ledger goes on
+            _log.exception("views stopped", position=self._projector.position)
+            return
+        if self.position != before:
+            self._release()
+            self.on_progress()
+
+    def _release(self) -> None:
+        with self._lock:
+            done = [w for w in self._waiters if w[0] <= self.position]
+            self._waiters = [w for w in self._waiters if w[0] > self.position and not w[1].done()]
+        for _, waiter in done:
+            if not waiter.done():
+                waiter.get_loop().call_soon_threadsafe(_set, waiter)
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

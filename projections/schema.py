@@ -1,0 +1,93 @@
+"""The tables of views.db and their migrations. Delete the file and it is rebuilt, same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+
+migrations: Final = Migrations("views")
+
+TABLES: Final = frozenset({"tracking", "orders", "history", "work", "_sqlite_migrations"})
+
+
+@migrations()
+def m001_tracking(db: Database) -> None:
+    """Hold how far the views have read: one row."""
+    db.create_table("tracking", {"name": str, "position": int}, pk="name", strict=True)
+    db.table("tracking").insert({"name": "views", "position": 0})
+
+
+@migrations()
+def m002_orders(db: Database) -> None:
+    """Hold one row per order: what status and download answers need, and the money."""
+    columns = {
+        "order_id": str,
+        "status": str,
+        "service": str,
+        "client": str,
+        "price_micros": int,
+        "created_ms": int,
+        "updated_ms": int,
+        "pay_by": int,
+        "version": int,
+        "position": int,
+        "paused": int,
+        "claims_open": int,
+        "dispute_open": int,
+        "push_pending": int,
+        "rating": int,
+        "content_id": str,
+        "content_hash": str,
+        "json_digest": str,
+        "format": str,
+        "content_type": str,
+        "content_held": int,
+        "received_micros": int,
+        "applied_micros": int,
+        "pending_micros": int,
+        "late_micros": int,
+        "orphaned_micros": int,
+        "refunded_micros": int,
+        "held_micros": int,
+        "status_at": str,
+    }
+    table = db.create_table("orders", columns, pk="order_id", strict=True)
+    table.create_index(["client", "status"])
+    table.create_index(["status"])
+
+
+@migrations()
+def m003_history(db: Database) -> None:
+    """Hold one row per event of an order, by position."""
+    columns = {
+        "position": int,
+        "order_id": str,
+        "seq": int,
+        "kind": str,
+        "at_ms": int,
+        "actor": str,
+        "signer": str,
+        "leaf": str,
+    }
+    db.create_table("history", columns, pk="position", strict=True).create_index(["order_id"])
+
+
+@migrations()
+def m004_work(db: Database) -> None:
+    """Hold what the service's own loops still have to do."""
+    columns = {"order_id": str, "kind": str, "key": str, "since_ms": int}
+    table = db.create_table("work", columns, pk=("order_id", "kind", "key"), strict=True)
+    table.create_index(["kind", "since_ms"])
+
+
+def open_views(path: Path) -> Database:
+    """Open views.db for the one thread that writes it, migrated."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = Database(path)
+    db.conn.execute("PRAGMA journal_mode=WAL")
+    # A view can be rebuilt: losing its newest rows in a power cut costs a catch-up, no truth.
+    db.conn.execute("PRAGMA synchronous=NORMAL")
+    migrations.apply(db)
+    return db

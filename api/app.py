@@ -105,9 +105,10 @@ def _with(config: LedgerConfig) -> Callable[[web.Application], AsyncIterator[Non
         app[BACKGROUND] = Background()
         yield
         await app[BACKGROUND].close()
+        ledger.stop()
+        runner.stop()
         app[VIEWS].close()
         ledger.close()
-        runner.stop()
 
     return ledger_context
 

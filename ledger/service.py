@@ -101,9 +101,13 @@ class Ledger:
         self._writer.on_commit = on_commit
         self._writer.start()
 
-    def close(self) -> None:
-        """Finish what is queued, make the guard durable, and let go of the files."""
+    def stop(self) -> None:
+        """Finish what is queued and write no more; reading goes on until `close`."""
         self._writer.stop()
+
+    def close(self) -> None:
+        """Stop, make the guard durable, and let go of the files."""
+        self.stop()
         self._guard.close()
         self.store.close()
         os.close(self._lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +86,8 @@ def m004_work(db: Database) -> None:
 def open_views(path: Path) -> Database:
     """Open views.db for the one thread that writes it, migrated."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    db = Database(path)
+    # Opened in one thread, used in the runner's: one after the other, never at once.
+    db = Database(sqlite3.connect(path, check_same_thread=False))
     db.conn.execute("PRAGMA journal_mode=WAL")
     # A view can be rebuilt: losing its newest rows in a power cut costs a catch-up, no truth.
     db.conn.execute("PRAGMA synchronous=NORMAL")

@@ -6,24 +6,21 @@ topic) stop here. The signed entry is the stored state, its kind the topic, its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
-
-from eventsourcing.sqlite import SQLiteCursor
 
 from ledger.entry import read_entry
 from ledger.errors import VerificationError
 from ledger.merkle import frontier_root, leaf_hash, split_hashes
 from ledger.money import TransferId
-from ledger.store_sqlite import ContentRow, Datastore, Group, Grow, Recorder
+from ledger.store_sqlite import ContentRow, Datastore, Group, Grow, Recorder, connect
 from ledger.stream import StreamHead, head_of
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes, Tree
 from ledger.values import UnixMs, stream_key
 from ledger.wal import WalKeeper
-
-READER_CONNECTIONS: Final = 4
 
 
 class SqliteStore:
@@ -35,7 +32,8 @@ class SqliteStore:
         self._writing = Datastore(str(path), connections=1)
         self._recorder = Recorder(self._writing)
         self._recorder.create_table()
-        self._reading = Datastore(str(path), connections=READER_CONNECTIONS)
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
         self._wal = WalKeeper(path)
 
     def append(self, groups: Sequence[Group], *, first_position: int, grow: Grow) -> list[bool]:
@@ -60,18 +58,16 @@ class SqliteStore:
 
     def size(self) -> int:
         """Return the number of events, which is the highest position."""
-        with self._cursor() as c:
-            c.execute("SELECT MAX(rowid) FROM stored_events")
-            return c.fetchone()[0] or 0
+        row = self._reader().execute("SELECT MAX(rowid) FROM stored_events").fetchone()
+        return row[0] or 0
 
     def read(self, *, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Return up to `limit` (position, entry) pairs after a position, in order."""
-        with self._cursor() as c:
-            c.execute(
-                "SELECT rowid, state FROM stored_events WHERE rowid>? ORDER BY rowid LIMIT ?",
-                (after, limit),
-            )
-            return [(row[0], row[1]) for row in c.fetchall()]
+        rows = self._reader().execute(
+            "SELECT rowid, state FROM stored_events WHERE rowid>? ORDER BY rowid LIMIT ?",
+            (after, limit),
+        )
+        return [(row[0], row[1]) for row in rows]
 
     def entry_at(self, position: int) -> bytes | None:
         """Return the entry at a position."""
@@ -80,13 +76,12 @@ class SqliteStore:
 
     def read_stream(self, stream: str) -> list[tuple[int, bytes]]:
         """Return the (position, entry) pairs of one stream, in its order."""
-        with self._cursor() as c:
-            c.execute(
-                "SELECT rowid, state FROM stored_events WHERE originator_id=?"
-                " ORDER BY originator_version",
-                (stream_key(stream).hex,),
-            )
-            return [(row[0], row[1]) for row in c.fetchall()]
+        rows = self._reader().execute(
+            "SELECT rowid, state FROM stored_events WHERE originator_id=?"
+            " ORDER BY originator_version",
+            (stream_key(stream).hex,),
+        )
+        return [(row[0], row[1]) for row in rows]
 
     def load(self, stream: str) -> StreamHead:
         """Return a stream folded; of one without events, the empty head."""
@@ -128,43 +123,34 @@ class SqliteStore:
 
     def claimed(self, keys: Iterable[TransferId]) -> dict[TransferId, str]:
         """Return which of these transfers are claimed, and by which stream."""
-        found: dict[TransferId, str] = {}
-        with self._cursor() as c:
-            for key in keys:
-                c.execute(
-                    "SELECT stream FROM claims WHERE chain=? AND tx_hash=? AND ordinal=?", key
-                )
-                row = c.fetchone()
-                if row:
-                    found[key] = row[0]
-        return found
+        query = "SELECT stream FROM claims WHERE chain=? AND tx_hash=? AND ordinal=?"
+        reader = self._reader()
+        rows = ((key, reader.execute(query, key).fetchone()) for key in keys)
+        return {key: row[0] for key, row in rows if row}
 
     def content(self, content_id: str) -> ContentRow | None:
         """Return a content row, or None if it never was or was erased."""
-        with self._cursor() as c:
-            c.execute("SELECT * FROM content WHERE content_id=?", (content_id,))
-            row = c.fetchone()
+        query = "SELECT content_id, stream, field, salt, value FROM content WHERE content_id=?"
+        row = self._reader().execute(query, (content_id,)).fetchone()
         return ContentRow(*row) if row else None
 
     def frontier(self) -> tuple[int, bytes]:
         """Return the stored tree size and its frontier."""
-        with self._cursor() as c:
-            c.execute("SELECT size, nodes FROM frontier")
-            row = c.fetchone()
+        row = self._reader().execute("SELECT size, nodes FROM frontier").fetchone()
         return (row[0], row[1]) if row else (0, b"")
 
     def tile(self, level: int, index: int) -> bytes | None:
         """Return the stored hashes of a tile; level-0 tiles are stored only when full."""
-        with self._cursor() as c:
-            c.execute("SELECT hashes FROM tiles WHERE level=? AND tile_index=?", (level, index))
-            row = c.fetchone()
+        query = "SELECT hashes FROM tiles WHERE level=? AND tile_index=?"
+        row = self._reader().execute(query, (level, index)).fetchone()
         return row[0] if row else None
 
     def close(self) -> None:
         """Close every connection; the WAL is folded into the file."""
         self._wal.close()
         self._restart_wal()
-        self._reading.close()
+        for connection in self._readers:
+            connection.close()
         self._writing.close()
 
     def _leaf(self, index: int) -> bytes:
@@ -174,10 +160,14 @@ class SqliteStore:
             raise VerificationError(msg)
         return leaf_hash(entry)
 
-    @contextmanager
-    def _cursor(self) -> Iterator[SQLiteCursor]:
-        with self._reading.transaction(commit=False) as c:
-            yield c
+    def _reader(self) -> sqlite3.Connection:
+        """Return this thread's own reading connection: no pool, no waiting, no shared state."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = connect(str(self.path), read_only=True)
+            self._local.connection = connection
+            self._readers.append(connection)
+        return connection
 
     def _restart_wal(self) -> None:
         """Let the WAL begin anew. Most of it was moved already, so this is short."""

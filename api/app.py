@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -41,12 +42,15 @@ from ledger.errors import ChainUnavailable, Misconfigured
 from ledger.log_events import ChainBound
 from ledger.rpc import RpcEndpoint, RpcPool
 from ledger.service import Clock, Ledger, LedgerConfig, system_clock
-from ledger.signing import load_secret
+from ledger.signing import Signer, load_secret
 from projections.reader import ViewReader
 from projections.runner import Runner
 
 ROUTES: Final[list[Route]] = [*IVXP_ROUTES, *OPS_ROUTES]
 VIEWS_FILE: Final = "views.db"
+
+Part = Callable[[web.Application], AsyncIterator[None]]
+"""What starts before its `yield` and ends after it."""
 
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _log = structlog.get_logger(__name__)
@@ -63,19 +67,21 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
     register(app, ROUTES)
     config = ledger_config(settings, clock)
-    app.cleanup_ctx.extend([_with(config), _chain, _loops])
+    app.cleanup_ctx.append(_parts(_with(config), _chain, _loops))
     return app
 
 
 def ledger_config(settings: Settings, clock: Clock) -> LedgerConfig:
     """Return what the ledger opens with; loads or makes the keys."""
+    wallet = _secret("SIGNER", settings.signer_source)
+    _refuse_hot_treasury(settings, wallet)
     return LedgerConfig(
         data_dir=settings.data_dir,
         guard_file=settings.guard_path,
         origin=settings.origin,
         network=settings.network,
-        wallet_secret=load_secret(settings.signer_source),
-        log_seed=load_secret(settings.log_key_source),
+        wallet_secret=wallet,
+        log_seed=_secret("LOG_KEY", settings.log_key_source),
         payment_address=settings.payment_account,
         recovery_address=settings.recovery_address.lower(),
         dev_chain=settings.dev_chain,
@@ -92,36 +98,61 @@ async def limit_writes(request: web.Request, handler: Handler) -> web.StreamResp
     return await handler(request)
 
 
-def _with(config: LedgerConfig) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def ledger_context(app: web.Application) -> AsyncIterator[None]:
-        """Open the ledger and its views; close them in the reverse order."""
-        ledger = Ledger(config)
-        _refuse_hot_treasury(app[SETTINGS], ledger)
-        path: Path = config.data_dir / VIEWS_FILE
-        runner = Runner(ledger, path)
-        runner.start()
-        ledger.start(on_commit=runner.wake)
-        app[LEDGER], app[RUNNER], app[VIEWS] = ledger, runner, ViewReader(path)
-        app[BACKGROUND] = Background()
-        yield
-        await app[BACKGROUND].close()
-        ledger.stop()
-        runner.stop()
-        app[VIEWS].close()
-        ledger.close()
-
-    return ledger_context
+def _secret(name: str, source: str) -> bytes:
+    try:
+        return load_secret(source)
+    except OSError as error:
+        raise Misconfigured(f"LEDGER_{name}: {error}") from error
 
 
-def _refuse_hot_treasury(settings: Settings, ledger: Ledger) -> None:
+def _refuse_hot_treasury(settings: Settings, wallet: bytes) -> None:
     """Refuse to hold a key that can move money, except on a dev chain or by consent."""
-    same = settings.payment_address.lower() == ledger.signer.address
+    try:
+        address = Signer(wallet).address
+    except ValueError as error:
+        raise Misconfigured("LEDGER_SIGNER: the key is no secp256k1 key") from error
+    same = settings.payment_address.lower() == address
     if same and not settings.dev_chain and not settings.allow_hot_treasury:
-        ledger.close()
         raise Misconfigured(
             "PAYMENT_ADDRESS is the signing wallet, whose key this service holds; use another "
             "address, or set LEDGER_ALLOW_HOT_TREASURY"
         )
+
+
+def _parts(*parts: Part) -> Part:
+    """Return the parts as one; where a later one cannot start, the earlier ones are ended.
+
+    The server itself would leave them open: it ends nothing before all has started.
+    """
+
+    async def all_parts(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for part in parts:
+                await stack.enter_async_context(asynccontextmanager(part)(app))
+            yield
+
+    return all_parts
+
+
+def _with(config: LedgerConfig) -> Part:
+    async def ledger_context(app: web.Application) -> AsyncIterator[None]:
+        """Open the ledger and its views; close them in the reverse order."""
+        async with AsyncExitStack() as stack:
+            ledger = app[LEDGER] = Ledger(config)
+            stack.callback(ledger.close)
+            path: Path = config.data_dir / VIEWS_FILE
+            runner = app[RUNNER] = Runner(ledger, path)
+            runner.start()
+            stack.callback(runner.stop)
+            ledger.start(on_commit=runner.wake)
+            stack.callback(ledger.stop)
+            app[VIEWS] = ViewReader(path)
+            stack.callback(app[VIEWS].close)
+            app[BACKGROUND] = Background()
+            stack.push_async_callback(app[BACKGROUND].close)
+            yield
+
+    return ledger_context
 
 
 async def _chain(app: web.Application) -> AsyncIterator[None]:
@@ -150,7 +181,11 @@ async def _chain(app: web.Application) -> AsyncIterator[None]:
 
 
 async def bind_chain(app: web.Application) -> None:
-    """Record or compare the chain; a silent chain is tried again by the loop, a wrong one ends."""
+    """Record or compare the chain, or raise `Misconfigured`: at the start that ends the service.
+
+    A silent chain is tried again by the loop. If it turns out to be a wrong one, no payment is
+    looked up there: notices stay pending.
+    """
     link, settings = app[CHAIN], app[SETTINGS]
     if link.chain is None or link.bound:
         return

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from decimal import Decimal
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
+import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +15,11 @@ from api.keys import SETTINGS
 from ledger.errors import InvalidInput
 
 M = TypeVar("M", bound=BaseModel)
+
+_CODE_OF_FIELD: Final = {
+    "protocol": "PROTOCOL_VERSION_UNSUPPORTED",
+    "timestamp": "INVALID_TIMESTAMP",
+}
 
 
 class BodyTimeout(InvalidInput):
@@ -36,7 +42,10 @@ async def read_model(request: web.Request, model: type[M]) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
-        raise InvalidInput(f"{field}: {first['msg']}", details={"field": field}) from error
+        code = _CODE_OF_FIELD.get(field)
+        raise InvalidInput(
+            f"{field}: {first['msg']}", code=code, details={"field": field}
+        ) from error
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -49,6 +58,8 @@ async def read_body(request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge as error:
         limit = request.app[SETTINGS].body_max_bytes
         raise BodyTooLarge(f"a body has at most {limit} bytes") from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise InvalidInput("the body breaks off or is not encoded as its headers say") from error
 
 
 def parse_json(data: bytes) -> dict[str, object]:
@@ -57,28 +68,22 @@ def parse_json(data: bytes) -> dict[str, object]:
     Fractions become `Decimal`, so that no amount passes through a float.
     """
     try:
+        # orjson's own nesting limit holds where the process's recursion limit was raised: there
+        # the standard parser would overflow the C stack on deep input and end the process. It also
+        # refuses half a surrogate pair, which can be neither stored nor signed.
+        orjson.loads(data)
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,
             parse_float=Decimal,
             parse_constant=_refuse,
         )
-    except (ValueError, RecursionError) as error:
+    # An exponent of many digits is no `ValueError` to `Decimal`.
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidInput("the body is not strict JSON in UTF-8", code="INVALID_JSON") from error
     if not isinstance(value, dict):
         raise InvalidInput("the body is not a JSON object", code="INVALID_JSON")
-    if not _sound(value):
-        raise InvalidInput("the body holds half a surrogate pair", code="INVALID_JSON")
     return value
-
-
-def _sound(value: object) -> bool:
-    """Whether every string can be encoded: half a surrogate pair cannot be stored or signed."""
-    try:
-        json.dumps(value, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ledger.errors import InvalidInput, Misconfigured
@@ -26,7 +27,9 @@ Words = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """What the service runs with. Durations in seconds, sizes in bytes, amounts in USDC."""
 
-    model_config = SettingsConfigDict(env_prefix="LEDGER_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LEDGER_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8402
@@ -40,9 +43,9 @@ class Settings(BaseSettings):
     safe_above_usdc: Decimal | None = Decimal(100)
     signer: str = ""
     log_key: str = ""
-    payment_address: str = ""
-    recovery_address: str = ""
-    catalog: Path = Path("catalog.toml")
+    payment_address: Annotated[str, Field(validate_default=True)] = ""
+    recovery_address: Annotated[str, Field(validate_default=True)] = ""
+    catalog: Annotated[Path, Field(validate_default=True)] = Path("catalog.toml")
     public_url: str = ""
     trusted_proxies: Words = ()
     payment_timeout: Annotated[int, Field(ge=1, le=30 * 86400)] = 3600
@@ -66,6 +69,43 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(word.strip() for word in value.split(",") if word.strip())
         return value
+
+    @field_validator("payment_address", "recovery_address")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        if not text:
+            raise _problem("an address is needed; its key stays elsewhere")
+        try:
+            parse_address(text)
+        except InvalidInput as error:
+            raise _problem(error.message) from error
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            try:
+                ip_network(word, strict=False)
+            except ValueError as error:
+                raise _problem(str(error)) from error
+        return words
+
+    @field_validator("safe_above_usdc")
+    @classmethod
+    def _amount(cls, amount: Decimal | None) -> Decimal | None:
+        try:
+            _ = None if amount is None else micros_of_usdc(amount)
+        except InvalidInput as error:
+            raise _problem(error.message) from error
+        return amount
+
+    @field_validator("catalog")
+    @classmethod
+    def _file(cls, path: Path) -> Path:
+        if not path.is_file():
+            raise _problem(f"{path} is no file")
+        return path
 
     @property
     def chain_id(self) -> int:
@@ -117,38 +157,15 @@ def load_settings(**overrides: object) -> Settings:
     """Return the settings, or raise one `Misconfigured` that names every problem."""
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]  # pydantic checks each one
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks each one
     except ValidationError as error:
         lines = [
             f"LEDGER_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}"
             for e in error.errors(include_url=False)
         ]
         raise Misconfigured("\n".join(lines)) from error
-    problems = list(_problems(settings))
-    if problems:
-        raise Misconfigured("\n".join(problems))
-    return settings
 
 
-def _problems(settings: Settings) -> list[str]:
-    problems = []
-    for name in ("payment_address", "recovery_address"):
-        text: str = getattr(settings, name)
-        if not text:
-            problems.append(f"LEDGER_{name.upper()}: an address is needed; its key stays elsewhere")
-            continue
-        try:
-            parse_address(text)
-        except InvalidInput as error:
-            problems.append(f"LEDGER_{name.upper()}: {error.message}")
-    try:
-        _ = settings.proxy_networks
-    except ValueError as error:
-        problems.append(f"LEDGER_TRUSTED_PROXIES: {error}")
-    try:
-        _ = settings.safe_above_micros
-    except InvalidInput as error:
-        problems.append(f"LEDGER_SAFE_ABOVE_USDC: {error.message}")
-    if not settings.catalog.is_file():
-        problems.append(f"LEDGER_CATALOG: {settings.catalog} is no file")
-    return problems
+def _problem(text: str) -> PydanticCustomError:
+    """Return an error that is shown in these words."""
+    return PydanticCustomError("setting", "{text}", {"text": text})

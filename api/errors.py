@@ -19,6 +19,7 @@ from ledger.errors import (
     Gone,
     InvalidInput,
     LedgerError,
+    Misconfigured,
     NotFound,
     OutcomeUnknown,
     Overloaded,
@@ -48,6 +49,7 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     Overloaded: 503,
     OutcomeUnknown: 503,
     StoreUnavailable: 503,
+    Misconfigured: 503,
 }
 """HTTP status by error type."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from ledger.commands import Deliverable
 from ledger.values import new_content_id
+
+MAX_WORD: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,14 @@ class Produced:
     format: str
     content_type: str
 
+    def __post_init__(self) -> None:
+        """Refuse what the ledger could not record, while the handler is still the one to blame."""
+        if not isinstance(self.content, str | bytes):
+            raise TypeError("a deliverable is text or bytes")
+        for word in (self.format, self.content_type):
+            if not 0 < len(word) <= MAX_WORD:
+                raise ValueError(f"format and content_type have 1 to {MAX_WORD} characters")
+
     @property
     def raw(self) -> bytes:
         """Return the bytes that are handed out; serialised once, stored, hashed and sent as is."""
@@ -51,7 +63,7 @@ class Produced:
         `json_digest` is the documents' rule: SHA-256 of `JSON.stringify` of the content string.
         """
         raw = self.raw
-        quoted = json.dumps(raw.decode("utf-8", "replace"), ensure_ascii=False)
+        quoted = json.dumps(wire_text(raw)[0], ensure_ascii=False)
         return Deliverable(
             content_id=new_content_id(),
             raw=sha256(raw).hexdigest(),
@@ -60,6 +72,14 @@ class Produced:
             format=self.format,
             content_type=self.content_type,
         )
+
+
+def wire_text(raw: bytes) -> tuple[str, bool]:
+    """Return content as JSON carries it, and whether that is base64: for bytes that are no text."""
+    try:
+        return raw.decode(), False
+    except UnicodeDecodeError:
+        return b64encode(raw).decode(), True
 
 
 Handler = Callable[[ServiceRequest], Produced | Awaitable[Produced]]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from ledger.errors import LedgerError
 
 MAX_TRACKED_ADDRESSES: Final = 10_000
 IPV6_SITE_BITS: Final = 64
+_HOP: Final = re.compile(r"\[(?P<v6>[^\]]+)\](?::\d+)?|(?P<v4>[\d.]+):\d+")
 
 
 class RateLimited(LedgerError):
@@ -36,32 +38,40 @@ def client_address(request: web.Request, proxies: tuple[IPv4Network | IPv6Networ
 
     An IPv6 caller is known by its /64, which is the least that one subscriber holds.
     """
-    address = request.remote or "unknown"
-    if proxies and _within(address, proxies):
-        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-            if hop.strip():
-                address = hop.strip()
+    address = _parsed(request.remote or "")
+    if _within(address, proxies):
+        # A proxy may add a line of its own after what the caller sent: all lines count as one.
+        hops = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        for hop in reversed([hop for hop in hops if hop.strip()]):
+            address = _parsed(hop.strip())
             if not _within(address, proxies):
                 break
     return _site(address)
 
 
-def _within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an address without the port that some proxies write; None of anything else."""
+    match = _HOP.fullmatch(text)
     try:
-        parsed = ip_address(address)
+        address = ip_address(match["v6"] or match["v4"] or text) if match else ip_address(text)
     except ValueError:
-        return False
-    return any(parsed in network for network in networks)
+        return None
+    # A socket for both families shows IPv4 callers inside IPv6, all of them in one /64.
+    return getattr(address, "ipv4_mapped", None) or address
 
 
-def _site(address: str) -> str:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
+def _within(
+    address: IPv4Address | IPv6Address | None, networks: tuple[IPv4Network | IPv6Network, ...]
+) -> bool:
+    return address is not None and any(address in network for network in networks)
+
+
+def _site(address: IPv4Address | IPv6Address | None) -> str:
+    if address is None:
         return "unknown"
-    if parsed.version == 4:  # noqa: PLR2004 - the protocol's own number
-        return str(parsed)
-    return str(IPv6Network((int(parsed) >> IPV6_SITE_BITS << IPV6_SITE_BITS, IPV6_SITE_BITS)))
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(IPv6Network((int(address) >> IPV6_SITE_BITS << IPV6_SITE_BITS, IPV6_SITE_BITS)))
 
 
 class Limits:
@@ -99,15 +109,14 @@ class Limits:
             return
         now = self._clock()
         for holder, known in holders.items():
-            held = {o: end for o, end in self._quotes.get(holder, {}).items() if end > now}
-            self._quotes[holder] = held
-            self._quotes.move_to_end(holder)
+            held = self._open_of(holder, now)
             if max(len(held), known) >= self._max_open:
                 wait = math.ceil(min(held.values(), default=now + 60) - now)
                 msg = "too many quotes are open; pay one or let one expire"
                 raise RateLimited(msg, retry_after=max(1, wait))
         for holder in holders:
-            self._quotes[holder][order_id] = now + seconds
+            self._quotes.setdefault(holder, {})[order_id] = now + seconds
+            self._quotes.move_to_end(holder)
         self._holders[order_id] = tuple(holders)
         self._forget()
 
@@ -116,8 +125,18 @@ class Limits:
         for holder in self._holders.pop(order_id, ()):
             self._quotes.get(holder, {}).pop(order_id, None)
 
+    def _open_of(self, holder: str, now: float) -> dict[str, float]:
+        """Return the open quotes of a holder and when each ends; what has ended is dropped."""
+        held = self._quotes.get(holder, {})
+        for order_id in [order_id for order_id, end in held.items() if end <= now]:
+            del held[order_id]
+            self._holders.pop(order_id, None)
+        return held
+
     def _forget(self) -> None:
         while len(self._quotes) > MAX_TRACKED_ADDRESSES:
-            _, held = self._quotes.popitem(last=False)
+            forgotten, held = self._quotes.popitem(last=False)
             for order_id in held:
-                self._holders.pop(order_id, None)
+                rest = tuple(h for h in self._holders.pop(order_id, ()) if h != forgotten)
+                if rest:
+                    self._holders[order_id] = rest

@@ -58,6 +58,18 @@ class ResolveClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordTransfers:
+    """Record transfers that were found without a notice, and that the caller gives to this order.
+
+    `payer` is the address they come from; None is the order's client.
+    """
+
+    finding: Finding
+    payer: str | None
+    now: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
 class RecheckPayment:
     """Compare one watched transaction with what the chain says now.
 

@@ -16,6 +16,7 @@ from ledger.order import Order
 PaymentCommand = (
     c.AcceptNotice
     | c.ResolveClaim
+    | c.RecordTransfers
     | c.RecheckPayment
     | c.ExpireQuote
     | c.RecordRefund
@@ -59,6 +60,8 @@ def _decide_payment(order: Order, command: PaymentCommand, claimed: Claimed) -> 
             return payment.accept_notice(order, command, claimed)
         case c.ResolveClaim():
             return payment.resolve_claim(order, command, claimed)
+        case c.RecordTransfers():
+            return payment.record_transfers(order, command, claimed)
         case c.RecheckPayment():
             return chain.recheck_payment(order, command)
         case c.ExpireQuote():
@@ -110,7 +113,10 @@ def _decide_dispute(order: Order, command: DisputeCommand) -> Decision:
 
 
 def transfers_of(command: object) -> tuple[tuple[str, str, int], ...]:
-    """Return the claim keys that a command brings, for the store to look up."""
-    if isinstance(command, c.AcceptNotice | c.ResolveClaim | c.RecordRefund):
+    """Return the claim keys that a command brings, for the store to look up.
+
+    A recheck brings none: it names transfers that the order holds already, and no others.
+    """
+    if isinstance(command, c.AcceptNotice | c.ResolveClaim | c.RecordTransfers | c.RecordRefund):
         return tuple(t.key for t in command.finding.transfers)
     return ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ledger.commands import DeclarePaymentImpossible, ExpireQuote, RecheckPayment, RecordRefund
+from ledger.decide_payment import settle_unasked
 from ledger.decision import Claimed, Decision, decided, require_next
 from ledger.errors import Rejected
 from ledger.event import Event, Transfer, TransferKey
@@ -15,33 +17,34 @@ from ledger.order_events import OrderRefunded, QuoteExpired
 from ledger.payment_events import (
     PaymentFinalized,
     PaymentOrphaned,
-    PaymentRestored,
     RefundRecorded,
 )
+from ledger.payments import in_parts
 from ledger.values import address_of
 
 
 def recheck_payment(order: Order, command: RecheckPayment) -> Decision:
     """Say which watched transfers a reorganisation took or gave back, and which are final."""
     finding = command.finding
-    watched = [p for p in order.money.placed.values() if p.transfer.tx_hash == finding.tx_hash]
     if finding.view is ChainView.UNAVAILABLE:
         return Decision()
+    placed = [p for p in order.money.placed.values() if p.transfer.tx_hash == finding.tx_hash]
     seen = {t.key: t for t in finding.transfers}
-    gone = [
-        p.transfer
-        for p in watched
-        if p.bucket is not Bucket.ORPHANED and _left_the_chain(p.transfer, seen, command.canonical)
+    gone = [p.transfer for p in placed if _left_the_chain(p, seen, command)]
+    back = tuple(t for p in placed if (t := seen.get(p.transfer.key)) and _returned(p, t, finding))
+    final = [p.transfer for p in placed if _is_final(order, p, seen, finding)]
+    events: list[Event] = [
+        PaymentOrphaned(transfers=_keys(part), head_number=finding.head_number)
+        for part in in_parts(gone)
     ]
-    back = [t for p in watched if (t := seen.get(p.transfer.key)) and _returned(p, t, finding)]
-    events: list[Event] = []
-    if gone:
-        events.append(PaymentOrphaned(transfers=_keys(gone), head_number=finding.head_number))
     if back:
-        events.append(PaymentRestored(transfers=tuple(back), finality=finding.finality))
-    final = [p.transfer for p in watched if p.transfer.key in order.watched and not events]
-    if final and finding.view is ChainView.MINED and finding.finality == "finalized":
-        events.append(PaymentFinalized(transfers=_keys(final), finality="finalized"))
+        # The rest of the receipt is left alone: it may be meant for other orders.
+        left = replace(order, money=order.money.orphan(t.key for t in gone))
+        again = replace(finding, transfers=back)
+        events += settle_unasked(left, address_of(order.client), again, {})
+    events += [
+        PaymentFinalized(transfers=_keys(part), finality="finalized") for part in in_parts(final)
+    ]
     return decided(*events)
 
 
@@ -61,15 +64,18 @@ def expire_quote(order: Order, command: ExpireQuote) -> Decision:
 
 def record_refund(order: Order, command: RecordRefund, claimed: Claimed) -> Decision:
     """Record transfers back to the client; the order is refunded when all of it went back."""
-    client = address_of(order.client)
+    way = (order.terms.payment_address, address_of(order.client))
     new = tuple(
-        t for t in command.finding.transfers if t.recipient == client and t.key not in claimed
+        t
+        for t in command.finding.transfers
+        if (t.sender, t.recipient) == way and t.key not in claimed
     )
     if command.finding.view is not ChainView.MINED or not new:
         return Decision()
-    amount = sum(t.amount for t in new)
-    events: list[Event] = [RefundRecorded(transfers=new, amount=amount)]
-    refunded = order.money.refunded + amount
+    events: list[Event] = [
+        RefundRecorded(transfers=part, amount=sum(t.amount for t in part)) for part in in_parts(new)
+    ]
+    refunded = order.money.refunded + sum(t.amount for t in new)
     if 0 < order.money.received <= refunded and Status.REFUNDED in NEXT[order.status]:
         events.append(OrderRefunded(reason="returned", amount=refunded))
     return decided(*events)
@@ -87,16 +93,22 @@ def declare_impossible(order: Order, command: DeclarePaymentImpossible) -> Decis
 
 
 def _left_the_chain(
-    transfer: Transfer, seen: Mapping[TransferId, Transfer], canonical: Mapping[int, str]
+    placed: Placed, seen: Mapping[TransferId, Transfer], command: RecheckPayment
 ) -> bool:
-    """Whether it is a fact that the transfer's block is not canonical any more.
+    """Whether it is a fact that a transfer, counted until now, is not where it was.
 
-    A missing receipt alone is silence; another hash at the block's height is a fact.
+    A missing receipt alone is silence. A receipt without the transfer, or another hash at the
+    height of its block, is a fact.
     """
-    now = seen.get(transfer.key)
+    before = placed.transfer
+    if placed.bucket is Bucket.ORPHANED:
+        return False
+    now = seen.get(before.key)
     if now is not None:
-        return now.block_hash != transfer.block_hash
-    return canonical.get(transfer.block_number, transfer.block_hash) != transfer.block_hash
+        return now.block_hash != before.block_hash
+    if command.finding.view in (ChainView.MINED, ChainView.REVERTED):
+        return True
+    return command.canonical.get(before.block_number, before.block_hash) != before.block_hash
 
 
 def _returned(placed: Placed, now: Transfer, finding: Finding) -> bool:
@@ -108,7 +120,18 @@ def _returned(placed: Placed, now: Transfer, finding: Finding) -> bool:
     return moved and now.sender == before.sender
 
 
-def _keys(transfers: list[Transfer]) -> tuple[TransferKey, ...]:
+def _is_final(
+    order: Order, placed: Placed, seen: Mapping[TransferId, Transfer], finding: Finding
+) -> bool:
+    """Whether a final block shows a watched transfer just as it is counted."""
+    if finding.view is not ChainView.MINED or finding.finality != "finalized":
+        return False
+    key = placed.transfer.key
+    now = seen.get(key) if key in order.watched and placed.bucket is not Bucket.ORPHANED else None
+    return now is not None and now.block_hash == placed.transfer.block_hash
+
+
+def _keys(transfers: tuple[Transfer, ...]) -> tuple[TransferKey, ...]:
     return tuple(
         TransferKey(chain=t.chain, tx_hash=t.tx_hash, ordinal=t.ordinal) for t in transfers
     )

@@ -30,13 +30,13 @@ def start_processing(order: Order, command: StartProcessing) -> Decision:
     """Let a worker take a paid order, or retry one whose handler failed."""
     require_paid(order)
     require_next(order, Status.PROCESSING)
-    retry = order.status is Status.DELIVERY_FAILED
-    if order.deliverable is not None or (retry and command.reason != "retry"):
-        msg = "the order has a deliverable, or needs a retry rather than a first start"
+    if order.deliverable is not None:
+        msg = "the order has a deliverable"
         raise Rejected(msg)
-    if order.status not in (Status.PAID, Status.DELIVERY_FAILED):
-        msg = f"an order that is {order.status} starts no work"
-        raise Rejected(msg)
+    failed = order.status is Status.DELIVERY_FAILED
+    if (command.reason == "retry") is not failed:
+        msg = "failed work is retried, and nothing else is" if failed else "no work failed yet"
+        raise Rejected(msg, details={"status": str(order.status)})
     return decided(ProcessingStarted(reason=command.reason))
 
 

@@ -60,7 +60,8 @@ def confirm_delivery(order: Order, command: ConfirmDelivery) -> Decision:
         DeliveryConfirmed(
             client=command.client,
             binds="order_only" if command.text_digest is None else "content",
-            content_hash=command.text_digest or command.body_digest,
+            # Only what the client signed; the body's hash was compared above and is nobody's word.
+            content_hash=command.text_digest,
             head=command.head,
             rating=command.rating,
         )

@@ -8,6 +8,7 @@ from ledger.commands import (
     AcceptNotice,
     IssueQuote,
     Notice,
+    RecordTransfers,
     ResolveClaim,
 )
 from ledger.decision import (
@@ -28,17 +29,17 @@ from ledger.errors import (
     PaymentTooLate,
     Rejected,
 )
-from ledger.event import Event
+from ledger.event import ClientText, Event
 from ledger.finding import ChainView, Finding
 from ledger.money import Bucket
 from ledger.order import OpenClaim, Order, Status
-from ledger.order_events import CommandRefused, ProcessingStarted
+from ledger.order_events import CommandRefused, NoticeAccepted, ProcessingStarted
 from ledger.payment_events import (
     PaymentClaimClosed,
     PaymentClaimed,
 )
-from ledger.payments import Settlement, settle
-from ledger.values import UnixMs
+from ledger.payments import settle
+from ledger.values import ZERO_ADDRESS, UnixMs, address_of
 
 MAX_OPEN_CLAIMS: Final = 3
 MAX_RECORDED_REFUSALS: Final = 10
@@ -84,37 +85,64 @@ def accept_notice(order: Order, command: AcceptNotice, claimed: Claimed) -> Deci
     check_notice(order, notice, command.now)
     if _counts_already(order, finding.tx_hash):
         return _start(order, notice, ())
-    if finding.view in _PENDING_REASON:
-        return _keep_claim(order, notice, finding)
     if finding.view is ChainView.REVERTED:
         return _refuse(order, notice, "reverted")
+    if finding.view is not ChainView.MINED:
+        return _wait(order, notice, finding)
     settlement = settle(order, notice.client.signer, finding, claimed)
     if settlement.reached:
         return _start(order, notice, settlement.events)
     if settlement.events:
-        return decided(*settlement.events, error=_shortfall(order, settlement))
+        late = settlement.reason == "late"
+        error = _too_late(order) if late else _underpaid(settlement.due)
+        return decided(*settlement.events, error=error)
+    if settlement.reason == "already_counted":
+        return Decision(error=_known(order, finding.tx_hash))
     return _refuse(order, notice, settlement.reason)
 
 
 def resolve_claim(order: Order, command: ResolveClaim, claimed: Claimed) -> Decision:
     """Judge a kept claim anew; silence leaves it as it is."""
     finding = command.finding
-    claim = next((c for c in order.claims if c.tx_hash == finding.tx_hash), None)
+    claim = _claim_of(order, finding)
     if claim is None or finding.view in (ChainView.UNAVAILABLE, ChainView.SHALLOW):
         return Decision()
     if finding.view is ChainView.NOT_FOUND:
-        if finding.safe_time <= order.terms.pay_by:
+        # The time to pay does not end while a payment that left the chain is to be replaced.
+        if order.paused or finding.safe_time <= order.terms.pay_by:
             return Decision()
         return decided(PaymentClaimClosed(tx_hash=claim.tx_hash, reason="absent"))
     if finding.view is ChainView.REVERTED:
         return decided(PaymentClaimClosed(tx_hash=claim.tx_hash, reason="reverted"))
-    if _counts_already(order, finding.tx_hash):
-        return _close_counted(order, claim)
-    settlement = settle(order, claim.notice.signer, finding, claimed)
-    if not settlement.events:
+    events = settle_unasked(order, claim.notice.signer, finding, claimed)
+    if not events:
         return decided(PaymentClaimClosed(tx_hash=claim.tx_hash, reason="not_matching"))
-    started = _start_of_claim(order, claim) if settlement.reached else ()
-    return decided(*settlement.events, *started)
+    return decided(*events)
+
+
+def record_transfers(order: Order, command: RecordTransfers, claimed: Claimed) -> Decision:
+    """Count transfers that nobody told of; an order that they pay waits in `paid`."""
+    if command.finding.view is not ChainView.MINED:
+        return Decision()
+    payer = command.payer or address_of(order.client)
+    return decided(*settle_unasked(order, payer, command.finding, claimed))
+
+
+def settle_unasked(
+    order: Order, payer: str, finding: Finding, claimed: Claimed
+) -> tuple[Event, ...]:
+    """Return what a mined transaction leads to without a notice at hand.
+
+    A notice of the payer that was kept for it is accepted with it, else it would be lost.
+    """
+    settlement = settle(order, payer, finding, claimed)
+    claim = next(
+        (c for c in order.claims if (c.tx_hash, c.notice.signer) == (finding.tx_hash, payer)), None
+    )
+    if claim is None or not settlement.reached:
+        return settlement.events
+    accepted = _acceptance(order, claim.notice, claim)
+    return settlement.events if accepted is None else (*settlement.events, accepted)
 
 
 def _counts_already(order: Order, tx_hash: str) -> bool:
@@ -126,41 +154,57 @@ def _counts_already(order: Order, tx_hash: str) -> bool:
 
 def _start(order: Order, notice: Notice, events: tuple[Event, ...]) -> Decision:
     drafts = tuple(Draft(event) for event in events)
-    if order.status not in (Status.QUOTED, Status.EXPIRED, Status.PAID):
-        return Decision(drafts)
-    started = ProcessingStarted(
-        reason="notice",
-        notice=notice.client,
-        tx_hash=notice.tx_hash,
-        nonce=notice.nonce,
-        delivery_endpoint_id=notice.delivery_endpoint_id,
-    )
-    return Decision((*drafts, Draft(started, notice.commit)))
+    accepted = _acceptance(order, notice.client, notice)
+    return Decision(drafts if accepted is None else (*drafts, Draft(accepted, notice.commit)))
 
 
-def _start_of_claim(order: Order, claim: OpenClaim) -> tuple[Event, ...]:
-    if order.status not in (Status.QUOTED, Status.EXPIRED, Status.PAID):
-        return ()
-    return (
-        ProcessingStarted(
+def _acceptance(
+    order: Order, text: ClientText, said: Notice | OpenClaim
+) -> ProcessingStarted | NoticeAccepted | None:
+    """Return the event that keeps the notice: it starts the work, or is the first one after."""
+    if order.status in (Status.QUOTED, Status.EXPIRED, Status.PAID):
+        return ProcessingStarted(
             reason="notice",
-            notice=claim.notice,
-            tx_hash=claim.tx_hash,
-            nonce=claim.nonce,
-            delivery_endpoint_id=claim.delivery_endpoint_id,
-        ),
+            notice=text,
+            tx_hash=said.tx_hash,
+            nonce=said.nonce,
+            delivery_endpoint_id=said.delivery_endpoint_id,
+        )
+    if order.accepted is not None or order.status is Status.REFUNDED:
+        return None
+    return NoticeAccepted(
+        notice=text,
+        tx_hash=said.tx_hash,
+        nonce=said.nonce,
+        delivery_endpoint_id=said.delivery_endpoint_id,
     )
 
 
-def _close_counted(order: Order, claim: OpenClaim) -> Decision:
-    started = _start_of_claim(order, claim)
-    closed = PaymentClaimClosed(tx_hash=claim.tx_hash, reason="not_matching")
-    return decided(closed, *started)
+def _claim_of(order: Order, finding: Finding) -> OpenClaim | None:
+    """Return the claim of the transaction; of several, that of the signer who sent the money."""
+    claims = [c for c in order.claims if c.tx_hash == finding.tx_hash]
+    client = address_of(order.client)
+    unbound = client == ZERO_ADDRESS
+    payers = {t.sender for t in finding.transfers} if unbound else {client}
+    return next((c for c in claims if c.notice.signer in payers), claims[0] if claims else None)
+
+
+def _wait(order: Order, notice: Notice, finding: Finding) -> Decision:
+    """Answer from what is known of the transaction, and keep the claim of an unknown one.
+
+    An orphaned payment is watched without a claim; its claim keeps a first notice, no more.
+    """
+    buckets = order.money.buckets_of(finding.tx_hash)
+    keeps_notice = order.accepted is None and Bucket.ORPHANED in buckets
+    if buckets and not keeps_notice:
+        return Decision(error=_known(order, finding.tx_hash))
+    return _keep_claim(order, notice, finding)
 
 
 def _keep_claim(order: Order, notice: Notice, finding: Finding) -> Decision:
     error = _pending(finding)
-    if any(claim.tx_hash == notice.tx_hash for claim in order.claims):
+    said = (notice.tx_hash, notice.client.signer)
+    if any((claim.tx_hash, claim.notice.signer) == said for claim in order.claims):
         return Decision(error=error)
     if len(order.claims) >= MAX_OPEN_CLAIMS:
         msg = f"{MAX_OPEN_CLAIMS} payment claims of this order are open; wait for one to be judged"
@@ -194,21 +238,30 @@ def _refuse(order: Order, notice: Notice, reason: str) -> Decision:
     if known or len(order.refusals) >= MAX_RECORDED_REFUSALS:
         return Decision(error=error)
     refused = CommandRefused(command="accept_notice", code=error.code, client=notice.client)
-    closing = [
-        PaymentClaimClosed(tx_hash=c.tx_hash, reason="reverted")
-        for c in order.claims
-        if c.tx_hash == notice.tx_hash and reason == "reverted"
-    ]
-    return decided(*closing, refused, error=error)
+    if reason == "reverted" and any(c.tx_hash == notice.tx_hash for c in order.claims):
+        closed = PaymentClaimClosed(tx_hash=notice.tx_hash, reason="reverted")
+        return decided(closed, refused, error=error)
+    return decided(refused, error=error)
 
 
-def _shortfall(order: Order, settlement: Settlement) -> LedgerError:
-    if settlement.reason == "late":
-        late = "the transfer was mined after the quote's pay_by; it is recorded and due back"
-        if order.status is Status.EXPIRED:
-            return Gone(late, details={"reason": "payment_late"})
-        return PaymentTooLate(late, details={"reason": "payment_late"})
-    due = getattr(settlement.events[0], "amount_due", 0)
+def _known(order: Order, tx_hash: str) -> LedgerError:
+    """Return the answer for a transaction that is recorded already: what it was then."""
+    buckets = order.money.buckets_of(tx_hash)
+    if Bucket.LATE in buckets:
+        return _too_late(order)
+    if Bucket.ORPHANED in buckets or order.paused:
+        msg = "the payment left the chain in a reorganisation and is watched; do not pay again"
+        return PaymentPending(msg, details={"tx_hash": tx_hash, "outcome": "pending"})
+    return _underpaid(order.terms.price - order.money.counted)
+
+
+def _too_late(order: Order) -> LedgerError:
+    late = "the transfer was mined after the quote's pay_by; it is recorded and due back"
+    error = Gone if order.status is Status.EXPIRED else PaymentTooLate
+    return error(late, details={"reason": "payment_late"})
+
+
+def _underpaid(due: int) -> LedgerError:
     msg = "the transfers are below the price; pay the rest and send the notice again"
     return PaymentRefused(
         msg, code="AMOUNT_MISMATCH", details={"amount_due_micros": str(due), "reason": "partial"}

@@ -24,7 +24,17 @@ from ledger.event import Actor, Event, TreeHead
 from ledger.events import event_from_body
 from ledger.merkle import leaf_hash
 from ledger.signing import EVENT_PREFIX, Signer, verify_signature
-from ledger.values import Address, ChainRef, Digest, Signature, TxHash, UnixMs, iso_of, parse_iso
+from ledger.values import (
+    ZERO_LEAF,
+    Address,
+    ChainRef,
+    Digest,
+    Signature,
+    TxHash,
+    UnixMs,
+    iso_of,
+    parse_iso,
+)
 
 MAX_ENTRY_BYTES: Final = 65_535
 """The limit of C2SP tlog-tiles entry bundles, whose length prefix has 16 bits."""
@@ -57,7 +67,7 @@ class Envelope(BaseModel):
     """What surrounds the body in the signed bytes."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-    v: Literal[1]
+    v: Annotated[int, Field(ge=1, le=1)]
     log: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     stream: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     seq: Annotated[int, Field(ge=1, lt=2**53)]
@@ -188,24 +198,26 @@ def verify_entry(entry: bytes, *, log: str) -> VerifiedEntry:
     if len(entry) > MAX_ENTRY_BYTES:
         msg = "the entry is longer than 65,535 bytes"
         raise VerificationError(msg)
-    parsed = _parsed(parse_canonical(entry))
+    value = parse_canonical(entry)
+    parsed = _parsed(value)
     envelope = parsed.event
-    # (2): the event belongs to this log and its time has the one form.
+    # (2): the event belongs to this log, has the one form of time, and follows another or none.
     if envelope.log != log:
         msg = f"the event belongs to the log {envelope.log!r}, not {log!r}"
         raise VerificationError(msg)
-    if not _AT.fullmatch(envelope.at):
-        msg = "the event's time is not in its form"
+    at = _moment(envelope.at)
+    if (envelope.prev == ZERO_LEAF) is not (envelope.seq == 1):
+        msg = "the first event of a stream, and no other, names 64 zeros as the one before"
         raise VerificationError(msg)
-    # (3): the body is that of its kind, and the actor is the kind's.
+    # (3): the body is that of its kind, in its only form, and the actor is the kind's.
     event = event_from_body(envelope.kind, envelope.body)
+    _require_one_form(value, envelope, event)
     if event.actor != envelope.actor:
         msg = f"{envelope.kind} records the act of the {event.actor}, not the {envelope.actor}"
         raise VerificationError(msg)
     # (4): the signature is over exactly the event's bytes inside the entry.
     signed = entry[len(b'{"event":') : entry.rindex(b',"sig":{"alg":"eip191"')]
     verify_signature(EVENT_PREFIX + signed, parsed.sig.value, parsed.sig.by)
-    at = parse_iso(envelope.at)
     return VerifiedEntry(
         SignedEvent(
             envelope.stream,
@@ -227,3 +239,25 @@ def _parsed(value: object) -> _Entry:
     except ValidationError as error:
         msg = f"not an entry: {error.errors(include_url=False)[0]}"
         raise VerificationError(msg) from error
+
+
+def _moment(text: str) -> UnixMs:
+    try:
+        if _AT.fullmatch(text):
+            return parse_iso(text)
+    except InvalidInput as error:
+        msg = "the event's time names no moment"
+        raise VerificationError(msg) from error
+    msg = "the event's time is not in its form"
+    raise VerificationError(msg)
+
+
+def _require_one_form(value: object, envelope: Envelope, event: Event) -> None:
+    """Refuse values that mean the same but are not written as `seal` writes them.
+
+    Reading takes an amount as a number and an absent option as null; neither is ever sealed.
+    """
+    written = envelope.model_dump(exclude={"body"}, exclude_none=True) | {"body": event.body()}
+    if not isinstance(value, dict) or value["event"] != written:
+        msg = f"{envelope.kind} is not written in its one form"
+        raise VerificationError(msg)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 from ledger.entry import SignedEvent
-from ledger.event import ClientText
+from ledger.event import ClientText, Transfer
 from ledger.money import Bucket, Money
 from ledger.order import Dispute, OpenClaim, Order, Status
 from ledger.order_events import (
@@ -28,6 +28,7 @@ from ledger.order_events import (
     DisputeRuled,
     DisputeWithdrawn,
     DownloadNoted,
+    NoticeAccepted,
     OrderEvent,
     OrderQuoted,
     OrderRefunded,
@@ -48,7 +49,7 @@ from ledger.payment_events import (
     PaymentVerified,
     RefundRecorded,
 )
-from ledger.values import UnixMs, order_of_stream
+from ledger.values import ZERO_ADDRESS, UnixMs, address_of, order_of_stream
 
 
 def fold(events: Iterable[SignedEvent]) -> Order | None:
@@ -123,8 +124,8 @@ def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
             | AnswerLapsed()
         ):
             return _apply_dispute(order, event, at)
-        case ProcessingStarted():
-            return _processing(order, event)
+        case ProcessingStarted() | NoticeAccepted():
+            return _accepted(order, event)
         case DeliverableReady():
             return replace(order, deliverable=event)
         case DeliveryFailed():
@@ -151,16 +152,9 @@ def _apply_money(order: Order, event: MoneyEvent, at: UnixMs) -> Order:
     money = order.money
     match event:
         case PaymentVerified():
-            txs = {t.tx_hash for t in event.transfers}
-            return replace(
-                order,
-                money=money.place(event.transfers, Bucket.APPLIED).apply_pending(),
-                client=event.payer,
-                claims=tuple(c for c in order.claims if c.tx_hash not in txs),
-                watched=order.watched
-                | {t.key for t in (*event.transfers, *money.of(Bucket.PENDING))},
-                finality=event.finality,
-            )
+            paid = money.place(event.transfers, Bucket.APPLIED).apply_pending()
+            after = _received(order, event.transfers, paid)
+            return replace(after, client=event.payer, finality=event.finality)
         case PaymentClaimed():
             return _claimed(order, event, at)
         case PaymentClaimClosed():
@@ -170,11 +164,11 @@ def _apply_money(order: Order, event: MoneyEvent, at: UnixMs) -> Order:
                 closed_claims=(*order.closed_claims, event.tx_hash),
             )
         case PaymentPartial():
-            return _received(order, event, Bucket.PENDING)
+            return _received(order, event.transfers, money.place(event.transfers, Bucket.PENDING))
         case PaymentOverpaid():
-            return _received(order, event, Bucket.APPLIED)
+            return _received(order, event.transfers, money.place(event.transfers, Bucket.APPLIED))
         case PaymentLate():
-            return _received(order, event, Bucket.LATE)
+            return _received(order, event.transfers, money.place(event.transfers, Bucket.LATE))
         case PaymentFinalized():
             return replace(
                 order,
@@ -182,37 +176,29 @@ def _apply_money(order: Order, event: MoneyEvent, at: UnixMs) -> Order:
                 watched=order.watched - {t.key for t in event.transfers},
             )
         case PaymentOrphaned():
-            gone = money.orphan(t.key for t in event.transfers)
-            return replace(order, money=gone, paused=_paused(order, gone))
+            return replace(order, money=money.orphan(t.key for t in event.transfers))
         case PaymentRestored():
-            back = money.restore(event.transfers)
-            return replace(
-                order,
-                money=back,
-                finality=event.finality,
-                watched=order.watched | {t.key for t in event.transfers},
-                paused=_paused(order, back),
-            )
+            back = money.restore(event.transfers, paid=Status.PAID in order.status_at)
+            after = _received(order, event.transfers, back)
+            return replace(after, finality=event.finality)
         case RefundRecorded():
             return replace(order, money=money.refund(event.transfers))
         case _:
             assert_never(event)
 
 
-def _paused(order: Order, money: Money) -> bool:
-    """Work pauses while a paid order's transfers on the chain are below its price."""
-    was_paid = Status.PAID in order.status_at
-    return was_paid and money.total(Bucket.APPLIED) < order.terms.price
+def _received(order: Order, transfers: tuple[Transfer, ...], money: Money) -> Order:
+    """Return the order with this money: its transfers are watched, and answer their claims.
 
-
-def _received(
-    order: Order, event: PaymentPartial | PaymentOverpaid | PaymentLate, bucket: Bucket
-) -> Order:
-    txs = {t.tx_hash for t in event.transfers}
+    A quote made without a wallet is bound to the first payer, whatever its transfers amount to.
+    """
+    txs = {t.tx_hash for t in transfers}
+    unbound = address_of(order.client) == ZERO_ADDRESS
     return replace(
         order,
-        money=order.money.place(event.transfers, bucket),
-        watched=order.watched | {t.key for t in event.transfers},
+        money=money,
+        client=f"{order.terms.chain}:{transfers[0].sender}" if unbound else order.client,
+        watched=order.watched | {t.key for t in transfers},
         claims=tuple(c for c in order.claims if c.tx_hash not in txs),
     )
 
@@ -226,7 +212,7 @@ def _claimed(order: Order, event: PaymentClaimed, at: UnixMs) -> Order:
     )
 
 
-def _processing(order: Order, event: ProcessingStarted) -> Order:
+def _accepted(order: Order, event: ProcessingStarted | NoticeAccepted) -> Order:
     if event.notice is None:
         return order
     return replace(

@@ -37,6 +37,7 @@ class Guard:
         self._was_read = False
         self._synced_at: float | None = None
         self._file: int | None = None
+        self._unsynced = False
 
     def read(self) -> Checkpoint | None:
         """Return the head on disk, or None if there is no file.
@@ -78,24 +79,33 @@ class Guard:
     def close(self) -> None:
         """Make the last head durable and let go of the file. The guard may be used again."""
         if self._file is not None:
-            os.fsync(self._file)
-            os.close(self._file)
-            self._file = None
+            if self._unsynced:
+                os.fsync(self._file)
+            self._let_go()
 
     def _replace(self, data: bytes) -> None:
         due = self._synced_at is None or self._clock() - self._synced_at >= SYNC_INTERVAL_SECONDS
-        if self._file is None or (due and not self._in_place()):
-            self._create(data)
-            return
+        try:
+            if self._file is None or (due and not self._in_place()):
+                self._create(data)
+            else:
+                self._overwrite(self._file, data, sync=due)
+        except OSError:
+            # What lies at the path may be torn now, so the next head gets a file of its own.
+            self._let_go()
+            raise
+
+    def _overwrite(self, file: int, data: bytes, *, sync: bool) -> None:
         # One write inside one disk sector, and a newer note is never shorter. Crash before it: the
         # old head stands, one batch behind the ledger; the entries are durable and the new note
         # has not left, so the next start signs on from the ledger. Crash of the process after it:
         # the new head stands. Loss of power before the next sync: a head at most a second old.
-        if os.pwrite(self._file, data, 0) != len(data):
+        self._unsynced = True
+        if os.pwrite(file, data, 0) != len(data):
             raise OSError("the guard file was not written whole")
-        if due:
-            os.fsync(self._file)
-            self._synced_at = self._clock()
+        if sync:
+            os.fsync(file)
+            self._synced(self._clock())
 
     def _in_place(self) -> bool:
         """Whether the open file is still the one at the path: somebody may have replaced it."""
@@ -107,9 +117,7 @@ class Guard:
 
     def _create(self, data: bytes) -> None:
         """Put a file with the note at the path and hold it open; durable on return."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._let_go()
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         self._file = os.open(self._temporary, flags, _MODE)
         os.fchmod(self._file, _MODE)  # a file left over may have another mode
@@ -123,4 +131,12 @@ class Guard:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        self._synced_at = self._clock()
+        self._synced(self._clock())
+
+    def _synced(self, at: float) -> None:
+        self._synced_at, self._unsynced = at, False
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -36,6 +36,8 @@ class Money:
 
     placed: Mapping[TransferId, Placed] = field(default_factory=dict)
     returned: Mapping[TransferId, int] = field(default_factory=dict)
+    withdrawn: int = 0
+    """What had gone back of the pending money when the price was reached: it covers nothing."""
 
     def total(self, bucket: Bucket) -> int:
         """Return the sum of one bucket."""
@@ -58,9 +60,26 @@ class Money:
         """What the provider still holds of this order."""
         return self.received - self.refunded
 
+    @property
+    def counted(self) -> int:
+        """What counts towards the price until it is reached: pending money that is still held.
+
+        Late money is due back, so it is taken to have gone back first.
+        """
+        return min(self.total(Bucket.PENDING), self.held)
+
+    @property
+    def covered(self) -> int:
+        """What covers the price once it was reached; a refund made since then uncovers nothing."""
+        return self.total(Bucket.APPLIED) - self.withdrawn
+
     def of(self, *buckets: Bucket) -> tuple[Transfer, ...]:
         """Return the transfers in these buckets, in the order they were recorded."""
         return tuple(p.transfer for p in self.placed.values() if p.bucket in buckets)
+
+    def buckets_of(self, tx_hash: str) -> frozenset[Bucket]:
+        """Return where the transfers of a transaction stand; nowhere if none is known."""
+        return frozenset(p.bucket for p in self.placed.values() if p.transfer.tx_hash == tx_hash)
 
     def place(self, transfers: Iterable[Transfer], bucket: Bucket) -> Money:
         """Put transfers into a bucket; a known one moves there with its newest block."""
@@ -73,7 +92,9 @@ class Money:
             key: Placed(p.transfer, Bucket.APPLIED) if p.bucket is Bucket.PENDING else p
             for key, p in self.placed.items()
         }
-        return replace(self, placed=moved)
+        return replace(
+            self, placed=moved, withdrawn=max(0, self.refunded - self.total(Bucket.LATE))
+        )
 
     def orphan(self, keys: Iterable[TransferId]) -> Money:
         """Take transfers off the chain; unknown keys are ignored, evolve never refuses."""
@@ -84,12 +105,17 @@ class Money:
         }
         return replace(self, placed=moved)
 
-    def restore(self, transfers: Iterable[Transfer]) -> Money:
-        """Put transfers back on the chain: re-mined ones where they stood, new ones applied."""
+    def restore(self, transfers: Iterable[Transfer], *, paid: bool) -> Money:
+        """Put transfers back on the chain: re-mined ones where they stood, new ones applied.
+
+        Nothing of a paid order is pending: a part that comes back belongs to what was applied.
+        """
         placed = dict(self.placed)
         for transfer in transfers:
             before = placed.get(transfer.key)
             bucket = (before.was if before else None) or Bucket.APPLIED
+            if paid and bucket is Bucket.PENDING:
+                bucket = Bucket.APPLIED
             placed[transfer.key] = Placed(transfer, bucket)
         return replace(self, placed=placed)
 

@@ -13,6 +13,7 @@ from ledger.order_events import (
     DeliverableReady,
     DeliveryConfirmed,
     DeliveryDisputed,
+    NoticeAccepted,
     OrderQuoted,
     ProcessingStarted,
 )
@@ -96,8 +97,7 @@ class Order:
     claims: tuple[OpenClaim, ...] = ()
     closed_claims: tuple[str, ...] = ()
     nonces: Mapping[str, str] = field(default_factory=dict)
-    accepted: ProcessingStarted | None = None
-    paused: bool = False
+    accepted: ProcessingStarted | NoticeAccepted | None = None
     watched: frozenset[tuple[str, str, int]] = frozenset()
     finality: Finality | None = None
     deliverable: DeliverableReady | None = None
@@ -110,6 +110,11 @@ class Order:
     disputed_by: DeliveryDisputed | None = None
     acceptance_lapsed: bool = False
     refusals: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def paused(self) -> bool:
+        """Whether a paid order's transfers on the chain are below its price: work waits."""
+        return Status.PAID in self.status_at and self.money.covered < self.terms.price
 
     @property
     def content_held(self) -> bool:

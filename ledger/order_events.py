@@ -71,6 +71,20 @@ class ProcessingStarted(Event):
     delivery_endpoint_id: ContentId | None = None
 
 
+class NoticeAccepted(Event):
+    """The client's signed notice reached an order that was paid and begun without it.
+
+    Proves what the client asked for and where it wants the deliverable; starts nothing.
+    """
+
+    kind: ClassVar[str] = "notice_accepted"
+    actor: ClassVar[Actor] = "client"
+    notice: ClientText
+    tx_hash: TxHash
+    nonce: ShortText | None = None
+    delivery_endpoint_id: ContentId | None = None
+
+
 class DeliverableReady(Event):
     """The provider holds these bytes. Proves their hash, not their quality or their receipt.
 
@@ -226,6 +240,7 @@ OrderEvent = (
     | MoneyEvent
     | QuoteExpired
     | ProcessingStarted
+    | NoticeAccepted
     | DeliverableReady
     | DeliverablePosted
     | DeliverableCollected

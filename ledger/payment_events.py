@@ -13,7 +13,8 @@ from ledger.values import Account, ContentId, MicroUsdc, ShortText, TxHash
 class PaymentVerified(Event):
     """The chain shows transfers that reach the price in time. Checkable by anybody on the chain.
 
-    `transfers` are those that this event claims; partial ones claimed before count too.
+    `transfers` are those that this event claims; partial ones claimed before count too, less what
+    of them went back. `total` is what counts.
     """
 
     kind: ClassVar[str] = "paid"
@@ -44,7 +45,7 @@ class PaymentClaimClosed(Event):
     kind: ClassVar[str] = "payment_claim_closed"
     actor: ClassVar[Actor] = "system"
     tx_hash: TxHash
-    reason: Literal["reverted", "not_matching", "absent", "late"]
+    reason: Literal["reverted", "not_matching", "absent"]
 
 
 class PaymentPartial(Event):
@@ -66,7 +67,10 @@ class PaymentOverpaid(Event):
 
 
 class PaymentLate(Event):
-    """Transfers were mined after `pay_by`: held, and due back unless the parties agree."""
+    """Transfers were mined after `pay_by`: held, and due back unless the parties agree.
+
+    Money for an order that was refunded before it was ever paid is late whenever it was mined.
+    """
 
     kind: ClassVar[str] = "payment_late"
     actor: ClassVar[Actor] = "system"
@@ -93,7 +97,11 @@ class PaymentOrphaned(Event):
 
 
 class PaymentRestored(Event):
-    """The same transfers were mined again, or new ones reach the price. Work resumes."""
+    """A paid order's transfers were mined again, or new ones stand in for them.
+
+    Work resumes once the price is reached; `pay_by` no longer applies. Where the order was never
+    paid, transfers that were mined again are judged as new ones.
+    """
 
     kind: ClassVar[str] = "payment_restored"
     actor: ClassVar[Actor] = "system"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ledger.decision import Claimed
 from ledger.event import MAX_TRANSFERS, Event, Transfer
 from ledger.finding import Finding
 from ledger.money import Bucket
-from ledger.order import Order, Status
+from ledger.order import NEXT, Order, Status
 from ledger.payment_events import (
     PaymentLate,
     PaymentOverpaid,
@@ -16,39 +18,43 @@ from ledger.payment_events import (
     PaymentRestored,
     PaymentVerified,
 )
-from ledger.values import order_stream
+from ledger.values import ZERO_ADDRESS, address_of
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What a mined transaction does to an order; `events` is empty if it does nothing.
 
-    `reached` says that the price is now covered by transfers on the chain.
+    `reached` says that the price is now covered by transfers on the chain, `due` what is missing.
     """
 
     events: tuple[Event, ...]
     reached: bool
     reason: str = ""
+    due: int = 0
 
 
 def settle(order: Order, payer: str, finding: Finding, claimed: Claimed) -> Settlement:
-    """Match the unclaimed transfers of `payer` (an address) in a mined transaction to the order."""
-    free = tuple(t for t in finding.transfers if t.sender == payer and t.key not in claimed)
-    free = free[:MAX_TRANSFERS]  # what one event cannot hold stays unclaimed
-    if not free:
-        return Settlement((), reached=False, reason=_why_none(order, payer, finding, claimed))
-    if order.paused:
-        return _restore(order, free, finding)
-    if Status.PAID in order.status_at:
-        total = order.money.total(Bucket.APPLIED) + _sum(free)
-        event = PaymentOverpaid(transfers=free, overpaid=total - order.terms.price)
-        return Settlement((event,), reached=True)
-    in_time = tuple(t for t in free if t.block_time <= order.terms.pay_by)
-    if not in_time:
-        return Settlement(
-            (PaymentLate(transfers=free, refund_due=_sum(free)),), reached=False, reason="late"
-        )
-    return _pay(order, in_time, finding)
+    """Match the transfers of `payer` (an address) in a mined transaction to the order.
+
+    It takes those that no order holds, and those that a reorganisation took from this one.
+    """
+    placed = order.money.placed
+    mine = _of_payer(order, payer, finding)
+    back = tuple(t for t in mine if t.key in placed and placed[t.key].bucket is Bucket.ORPHANED)
+    free = tuple(t for t in mine if t.key not in placed and t.key not in claimed)
+    if not back and not free:
+        return Settlement((), reached=False, reason=_why_none(order, mine, finding))
+    if Status.PAID not in order.status_at:
+        # What one event cannot hold stays as it is, unclaimed or orphaned.
+        return _pay(order, (*back, *free)[:MAX_TRANSFERS], finding)
+    if back or order.paused:
+        return _restore(order, back, free, finding)
+    free = free[:MAX_TRANSFERS]
+    overpaid = order.money.covered + _sum(free) - order.terms.price
+    return Settlement((PaymentOverpaid(transfers=free, overpaid=overpaid),), reached=True)
 
 
 def choose(transfers: tuple[Transfer, ...], due: int) -> tuple[Transfer, ...]:
@@ -57,21 +63,39 @@ def choose(transfers: tuple[Transfer, ...], due: int) -> tuple[Transfer, ...]:
         if transfer.amount == due:
             return (transfer,)
     chosen: list[Transfer] = []
+    met = 0
     for transfer in sorted(transfers, key=lambda t: t.ordinal):
-        if _sum(tuple(chosen)) >= due:
+        if met >= due:
             break
         chosen.append(transfer)
+        met += transfer.amount
     return tuple(chosen)
 
 
+def in_parts(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
+    """Return transfers in parts that one event can hold."""
+    for start in range(0, len(items), MAX_TRANSFERS):
+        yield tuple(items[start : start + MAX_TRANSFERS])
+
+
+def _of_payer(order: Order, payer: str, finding: Finding) -> tuple[Transfer, ...]:
+    """Return the payer's transfers; once the client is known, nobody else pays the order."""
+    if payer == ZERO_ADDRESS or address_of(order.client) not in (payer, ZERO_ADDRESS):
+        return ()
+    return tuple(t for t in finding.transfers if t.sender == payer)
+
+
 def _pay(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Settlement:
-    pending = order.money.total(Bucket.PENDING)
-    price = order.terms.price
-    chosen = choose(transfers, price - pending)
-    total = pending + _sum(chosen)
+    in_time = tuple(t for t in transfers if t.block_time <= order.terms.pay_by)
+    if not in_time or Status.PAID not in NEXT[order.status]:
+        late = PaymentLate(transfers=transfers, refund_due=_sum(transfers))
+        return Settlement((late,), reached=False, reason="late")
+    price, counted = order.terms.price, order.money.counted
+    chosen = choose(in_time, max(1, price - counted))
+    total = counted + _sum(chosen)
     if total < price:
-        event = PaymentPartial(transfers=chosen, amount_due=price - total)
-        return Settlement((event,), reached=False, reason="partial")
+        part = PaymentPartial(transfers=chosen, amount_due=price - total)
+        return Settlement((part,), reached=False, reason="partial", due=price - total)
     paid = PaymentVerified(
         transfers=chosen,
         payer=f"{order.terms.chain}:{chosen[0].sender}",
@@ -83,18 +107,23 @@ def _pay(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Set
     return Settlement((paid,), reached=True)
 
 
-def _restore(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Settlement:
-    """Let new transfers stand in for orphaned ones; `pay_by` no longer applies."""
-    due = order.terms.price - order.money.total(Bucket.APPLIED)
-    chosen = choose(transfers, due)
+def _restore(
+    order: Order, back: tuple[Transfer, ...], free: tuple[Transfer, ...], finding: Finding
+) -> Settlement:
+    """Count orphaned transfers again, and let new ones stand in for what is still missing.
+
+    `pay_by` no longer applies. Orphaned ones that one event cannot hold come with the next look.
+    """
+    price = order.terms.price
+    due = price - order.money.restore(back, paid=True).covered
+    chosen = (*back, *(choose(free, due) if due > 0 else ()))[:MAX_TRANSFERS]
+    due = price - order.money.restore(chosen, paid=True).covered
     event = PaymentRestored(transfers=chosen, finality=finding.finality)
-    return Settlement((event,), reached=_sum(chosen) >= due, reason="restored")
+    return Settlement((event,), reached=due <= 0, reason="partial", due=max(0, due))
 
 
-def _why_none(order: Order, payer: str, finding: Finding, claimed: Claimed) -> str:
-    own = order_stream(order.id)
-    mine = [t for t in finding.transfers if t.sender == payer]
-    if any(claimed.get(t.key) == own for t in mine):
+def _why_none(order: Order, mine: tuple[Transfer, ...], finding: Finding) -> str:
+    if any(t.key in order.money.placed for t in mine):
         return "already_counted"
     if mine:
         return "already_claimed"

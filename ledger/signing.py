@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from coincurve import PrivateKey, PublicKey
-from Crypto.Hash import keccak
+from sha3 import keccak_256
 
 from ledger.errors import Misconfigured, Unauthorized, VerificationError
 
@@ -30,7 +30,7 @@ _V_FORMS: Final = {0: 27, 1: 28, 27: 27, 28: 28}
 
 def keccak256(data: bytes) -> bytes:
     """Return the Keccak-256 digest that Ethereum uses (not SHA-3)."""
-    return keccak.new(digest_bits=256, data=data).digest()
+    return keccak_256(data).digest()  # type: ignore[no-any-return]  # the library has no types
 
 
 def eip191_digest(message: bytes) -> bytes:
@@ -95,7 +95,11 @@ class Signer:
     """The provider's signing wallet. It signs only texts that begin with a known prefix."""
 
     def __init__(self, secret: bytes) -> None:
-        self._key = PrivateKey(secret)
+        try:
+            self._key = PrivateKey(secret)
+        except ValueError as error:
+            msg = "the signing key is no key of the curve: it is 0 or not below the curve's order"
+            raise Misconfigured(msg) from error
         self.address: Final = _address_of(self._key.public_key)
 
     def sign(self, message: bytes) -> str:

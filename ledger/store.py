@@ -79,7 +79,7 @@ class SqliteStore:
         rows = self._reader().execute(
             "SELECT rowid, state FROM stored_events WHERE originator_id=?"
             " ORDER BY originator_version",
-            (stream_key(stream).hex,),
+            (stream_key(stream),),
         )
         return [(row[0], row[1]) for row in rows]
 

@@ -139,7 +139,7 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
     for group in groups:
         for event in group.events:
             position = first + len(events)
-            key = stream_key(event.stream).hex
+            key = stream_key(event.stream)
             events.append((position, key, event.seq, event.event.kind, event.entry))
         if group.claims:
             at = first + len(events) - 1

@@ -10,8 +10,9 @@ import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Annotated, Final, NewType
-from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
 
@@ -86,12 +87,12 @@ def order_of_stream(stream: str) -> OrderId:
     return OrderId(stream.removeprefix("order/"))
 
 
-def stream_key(stream: str) -> UUID:
-    """Return the key a stream is stored under: the order's own UUID, else uuid5 of its name."""
+def stream_key(stream: str) -> str:
+    """Return the hex key a stream is stored under: the order's own UUID, else uuid5 of its name."""
     order_id = stream.removeprefix("order/")
     if order_id is not stream and _ORDER_ID.fullmatch(order_id):
-        return UUID(order_id[5:])
-    return uuid5(STREAM_NAMESPACE, stream)
+        return order_id[5:].replace("-", "")
+    return uuid5(STREAM_NAMESPACE, stream).hex
 
 
 def parse_address(text: str) -> str:
@@ -150,8 +151,12 @@ def usdc_number(micros: int) -> int | float:
 
 def iso_of(at: UnixMs) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`, the only form of time in signed bytes."""
-    moment = _EPOCH + timedelta(milliseconds=at)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at % 1000:03d}Z"
+    return f"{_iso_second(at // 1000)}.{at % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def iso_of_seconds(at: int) -> str:

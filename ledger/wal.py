@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from ledger.store_sqlite import connect
 
 RESTART_BYTES: Final = 32 * 1024 * 1024
+PAGE_BYTES: Final = 8192
+
+_log = structlog.get_logger(__name__)
 
 
 class WalKeeper:
@@ -25,12 +31,15 @@ class WalKeeper:
         self._thread: threading.Thread | None = None
 
     def should_restart(self) -> bool:
-        """Say whether the writer should restart the WAL now; starts a pass when it grew."""
+        """Say whether the writer should restart the WAL now; starts a pass when it grew.
+
+        Called after a commit, so it raises nothing: that commit happened.
+        """
         if self._moved.is_set():
             self._moved.clear()
             return True
         busy = self._thread is not None and self._thread.is_alive()
-        if not busy and self._wal.stat().st_size > RESTART_BYTES:
+        if not busy and self._size() > RESTART_BYTES:
             self._thread = threading.Thread(target=self._move, name="wal", daemon=True)
             self._thread.start()
         return False
@@ -40,10 +49,24 @@ class WalKeeper:
         if self._thread is not None:
             self._thread.join()
 
-    def _move(self) -> None:
-        connection = connect(self._path)
+    def _size(self) -> int:
         try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        finally:
-            connection.close()
-        self._moved.set()
+            return self._wal.stat().st_size
+        except OSError:
+            return 0
+
+    def _move(self) -> None:
+        try:
+            connection = connect(self._path)
+            try:
+                _, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            # The next commit starts another pass; until one succeeds the WAL only grows.
+            _log.warning("wal not moved", error=str(error))
+            return
+        # A reader that holds an old snapshot keeps the pass from its end. A restart now would make
+        # the writer wait for that reader, so it is left to a later pass.
+        if (frames - moved) * PAGE_BYTES < RESTART_BYTES // 8:
+            self._moved.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from projections.orders import OrderView, view_of
@@ -23,13 +24,23 @@ class ViewReader:
         row = self._db.execute("SELECT * FROM orders WHERE order_id=?", (order_id,)).fetchone()
         return view_of(row) if row else None
 
-    def work(self, kind: WorkKind, limit: int = 500) -> list[Work]:
-        """Return what is to do of one kind, oldest first."""
+    def work(self, kind: WorkKind, limit: int = 500, after: Work | None = None) -> list[Work]:
+        """Return what is to do of one kind, oldest first; `after` continues an earlier list."""
+        last = (after.since_ms, after.order_id, after.key) if after else (-1, "", "")
         rows = self._db.execute(
-            "SELECT order_id, kind, key, since_ms FROM work WHERE kind=? ORDER BY since_ms LIMIT ?",
-            (str(kind), limit),
+            "SELECT order_id, kind, key, since_ms FROM work"
+            " WHERE kind=? AND (since_ms, order_id, key) > (?,?,?)"
+            " ORDER BY since_ms, order_id, key LIMIT ?",
+            (str(kind), *last, limit),
         )
         return [Work(r[0], WorkKind(r[1]), r[2], r[3]) for r in rows]
+
+    def all_work(self, kind: WorkKind) -> Iterator[list[Work]]:
+        """Return everything that is to do of one kind in pages, so that nothing old hides it."""
+        page = self.work(kind)
+        while page:
+            yield page
+            page = self.work(kind, after=page[-1])
 
     def open_quotes(self, client: str, now_seconds: int) -> int:
         """Return how many quotes of a client (CAIP-10) can still be paid."""

@@ -48,10 +48,17 @@ class Projector:
         self._orders: OrderedDict[str, Order] = OrderedDict()
         self.position: int = self._stored_position()
 
+    def step(self) -> bool:
+        """Apply the next batch of events; return False if there is none."""
+        events = self._source.read(after=self.position, limit=BATCH)
+        if events:
+            self._apply(events)
+        return bool(events)
+
     def catch_up(self) -> int:
         """Apply every event after the position; return the new position."""
-        while events := self._source.read(after=self.position, limit=BATCH):
-            self._apply(events)
+        while self.step():
+            pass
         return self.position
 
     def close(self) -> None:
@@ -137,13 +144,15 @@ class Runner:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="views", daemon=True)
+        self._failed_at: int | None = None
         self.position = 0
         self.on_progress: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Catch up once, then follow in a thread."""
         self._projector = Projector(self._source, self._path)
-        self.position = self._projector.catch_up()
+        self.position = self._projector.position
+        self._follow()
         self._thread.start()
 
     def stop(self) -> None:
@@ -158,9 +167,14 @@ class Runner:
         self._wake.set()
 
     async def wait_for(self, position: int, timeout_seconds: float) -> bool:
-        """Wait until the views have a position; return False if they do not in time."""
+        """Wait until the views have a position; return False if they do not in time.
+
+        While they cannot go on at all, nobody waits for them.
+        """
         if self.position >= position:
             return True
+        if self._failed_at is not None:
+            return False
         reached = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiters.append((position, reached))
@@ -180,14 +194,25 @@ class Runner:
             self._follow()
 
     def _follow(self) -> None:
+        """Apply what there is, telling after each batch: under load there is always more."""
         try:
-            before, self.position = self.position, self._projector.catch_up()
+            while not self._stopping and self._projector.step():
+                self._reached(self._projector.position)
+        except CursorConflict:
+            # What the other process did is done; the next round goes on after it.
+            self._reached(self._projector.position)
+            self._wake.set()
         except Exception:  # noqa: BLE001 - the views stop at a bad event, loudly; the ledger goes on
-            _log.exception("views stopped", position=self._projector.position)
-            return
-        if self.position != before:
-            self._release()
-            self.on_progress()
+            if self._failed_at != self._projector.position:
+                self._failed_at = self._projector.position
+                _log.exception("views stopped", position=self._failed_at)
+        else:
+            self._failed_at = None
+
+    def _reached(self, position: int) -> None:
+        self.position, self._failed_at = position, None
+        self._release()
+        self.on_progress()
 
     def _release(self) -> None:
         with self._lock:

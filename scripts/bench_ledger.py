@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -105,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure(folder: Path, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Return operations per second of each contender, one figure per round."""
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()  # as the service runs
     library, our = LibraryOrders(folder), OurOrders(folder)
     contenders: dict[str, Contender] = {
         "raw SQLite, 1 row per commit": raw_sqlite(folder, 1),

@@ -114,7 +114,7 @@ class Buyer:
     def sign(self, text: str) -> str:
         """Return the EIP-191 signature of a text, with 0x."""
         signed = self._account.sign_message(encode_defunct(text=text))
-        return "0x" + signed.signature.hex().removeprefix("0x")
+        return "0x" + str(signed.signature.hex()).removeprefix("0x")
 
     async def _call(self, method: str, path: str, body: object) -> Answer:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)

@@ -11,10 +11,11 @@ from api.body import read_model
 from api.config import Settings
 from api.ivxp.models import DeliveryRequest
 from api.keys import CHAIN, LEDGER, LIMITS, SETTINGS, ChainLink
-from api.sync import settle_views
+from api.sync import execute
 from ledger.commands import AcceptNotice, Notice
 from ledger.content import commitment, salted
 from ledger.decide_payment import check_notice
+from ledger.decision import require_fresh
 from ledger.errors import ChainUnavailable, Conflict, InvalidInput, NotFound, Unauthorized
 from ledger.event import ClientText
 from ledger.finding import ChainView, Finding
@@ -23,7 +24,7 @@ from ledger.service import Ledger
 from ledger.signing import normalise_signature, recover
 from ledger.store_sqlite import ContentRow
 from ledger.texts import parse_notice
-from ledger.values import is_order_id, order_stream, parse_tx_hash
+from ledger.values import UnixMs, is_order_id, order_stream, parse_iso, parse_tx_hash
 
 ACCEPTED_TEXT = "Payment verified. The order is being processed."
 
@@ -34,14 +35,13 @@ async def post_deliver(request: web.Request) -> web.Response:
     message = await read_model(request, DeliveryRequest)
     order = await known_order(ledger, message.order_id)
     notice, rows = _notice(message, settings)
-    _refuse_duplicate(order, notice, ledger)
+    _refuse_early(order, notice, message, ledger.clock())
     finding = await _look(request.app[CHAIN], notice.tx_hash, settings.rpc_timeout)
     command = AcceptNotice(notice, finding, ledger.clock())
     try:
-        receipt = await ledger.execute(order.id, command, rows)
+        receipt = await execute(request.app, order.id, command, rows)
     except Conflict as error:
         raise _with_first_answer(error, order) from error
-    await settle_views(request.app, receipt)
     request.app[LIMITS].release_quote(order.id)
     return write_response(ledger, receipt, accepted_body(order.id))
 
@@ -105,12 +105,15 @@ def _endpoint_rows(message: DeliveryRequest) -> tuple[ContentRow, ...]:
     return (salted(stream, "delivery_endpoint", message.delivery_endpoint),)
 
 
-def _refuse_duplicate(order: Order, notice: Notice, ledger: Ledger) -> None:
+def _refuse_early(order: Order, notice: Notice, message: DeliveryRequest, now: UnixMs) -> None:
     """Refuse what needs no look at the chain, so that strangers cost no RPC call."""
     try:
-        check_notice(order, notice, ledger.clock())
+        check_notice(order, notice, now)
     except Conflict as error:
         raise _with_first_answer(error, order) from error
+    kept = any(claim.notice.text == notice.client.text for claim in order.claims)
+    if message.timestamp is not None and not kept:
+        require_fresh(parse_iso(message.timestamp), now)
 
 
 def _with_first_answer(error: Conflict, order: Order) -> Conflict:

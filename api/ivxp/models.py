@@ -9,19 +9,29 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Protocol = Literal["IVXP/1.0", "IVXP/1.1"]
 Hex20 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-Usdc = Decimal | int
+
+
+def _decimal_of_int(value: object) -> object:
+    return Decimal(value) if type(value) is int else value
+
+
+Usdc = Annotated[Decimal, BeforeValidator(_decimal_of_int)]
+"""A JSON number; never a string, and never a float."""
 
 
 class Message(BaseModel):
-    """Any part of a client's message."""
+    """Any part of a client's message.
+
+    What is signed has no limit of its own here: a text or signature of another form than the
+    documented ones is refused as such, not as a field that is too long.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -55,14 +65,11 @@ class QuoteRequest(Message):
 
 
 class PaymentProof(Message):
-    """What the client says of its payment. Only the hash is used; the chain says the rest."""
+    """What the client says of its payment. Other members are ignored: the chain says the rest."""
 
     tx_hash: Hex32
     from_address: Hex20
     network: Name
-    to_address: str | None = None
-    amount_usdc: str | None = None
-    block_number: int | None = None
 
 
 class DeliveryRequest(Message):
@@ -73,8 +80,8 @@ class DeliveryRequest(Message):
     timestamp: str | None = None
     order_id: Name
     payment_proof: PaymentProof
-    signature: Line
-    signed_message: Line
+    signature: str
+    signed_message: str
     nonce: str | None = None
     delivery_endpoint: Url | None = None
 
@@ -82,8 +89,8 @@ class DeliveryRequest(Message):
 class Confirmation(Message):
     """The inner part of a receipt, in the SDK's shape (signed here) or the documents' shape."""
 
-    message: Line | None = None
-    signature: Line | None = None
+    message: str | None = None
+    signature: str | None = None
     signer: Hex20 | None = None
     received: bool | None = None
     content_hash: Annotated[str, StringConstraints(max_length=80)] | None = None
@@ -99,8 +106,8 @@ class ConfirmationRequest(Message):
     timestamp: str | None = None
     order_id: Name
     confirmation: Confirmation
-    signature: Line | None = None
-    signed_message: Line | None = None
+    signature: str | None = None
+    signed_message: str | None = None
 
 
 class ServiceEntry(BaseModel):

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 import orjson
 from aiohttp import web
 
 from api.answers import json_response, write_response
 from api.body import read_model
+from api.handler import wire_text
 from api.ivxp.deliver import known_order, signed_text
 from api.ivxp.models import ConfirmationRequest
 from api.ivxp.quote import PROTOCOL_1_0
 from api.ivxp.views import status_1_0
 from api.keys import BACKGROUND, CATALOG, LEDGER, VIEWS
-from api.sync import settle_views
+from api.sync import execute
 from ledger.commands import ConfirmDelivery, NoteCollected
+from ledger.decision import require_fresh
 from ledger.errors import Conflict, Gone, InvalidInput, NotFound, Unauthorized
 from ledger.order import Order, Status
 from ledger.receipt import Receipt
 from ledger.store_sqlite import ContentRow
 from ledger.texts import ReceiptText, parse_receipt
-from ledger.values import UnixMs, is_order_id, iso_of, parse_digest
+from ledger.values import UnixMs, is_order_id, iso_of, parse_digest, parse_iso
 from projections.orders import OrderView, order_row, view_of
 
 
@@ -38,8 +38,11 @@ async def get_download(request: web.Request) -> web.StreamResponse:
     structured = request.path.startswith("/ivxp/download/")
     body = orjson.dumps(_deliverable_body(request, view, row, structured=structured))
     response = web.Response(body=body, content_type="application/json")
-    await response.prepare(request)
-    await response.write_eof()
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except ConnectionError:
+        return response  # the client went away: nothing was handed out whole
     if request.method == "GET" and Status.DELIVERED not in view.status_at:
         ledger = request.app[LEDGER]
         note = ledger.execute(view.order_id, NoteCollected("bearer", ledger.clock()))
@@ -56,8 +59,9 @@ async def post_confirm(request: web.Request) -> web.Response:
         raise InvalidInput("order_id: the path names another order", details={"field": "order_id"})
     order = await known_order(ledger, message.order_id)
     command = _confirmation(message, ledger.clock())
-    receipt = await ledger.execute(order.id, command)
-    await settle_views(request.app, receipt)
+    if message.timestamp is not None and order.confirmation is None:
+        require_fresh(parse_iso(message.timestamp), command.now)
+    receipt = await execute(request.app, order.id, command)
     return write_response(ledger, receipt, _confirmed_body(receipt))
 
 
@@ -89,7 +93,7 @@ def _content(request: web.Request, view: OrderView) -> ContentRow:
 def _deliverable_body(
     request: web.Request, view: OrderView, row: ContentRow, *, structured: bool
 ) -> dict[str, object]:
-    content, encoding = _wire_content(row)
+    content, is_base64 = wire_text(row.value)
     ready_at = iso_of(UnixMs(view.status_at[Status.READY]))
     inner: object = content
     if structured and view.format == "markdown":
@@ -110,16 +114,8 @@ def _deliverable_body(
         "content_type": view.content_type,
         "content_hash": view.content_hash,
         "delivered_at": ready_at,
-        **encoding,
+        **({"content_encoding": "base64"} if is_base64 else {}),
     }
-
-
-def _wire_content(row: ContentRow) -> tuple[str, dict[str, str]]:
-    """Return the content as JSON can carry it; bytes that are no text go as base64."""
-    try:
-        return row.value.decode(), {}
-    except UnicodeDecodeError:
-        return b64encode(row.value).decode(), {"content_encoding": "base64"}
 
 
 def _confirmation(message: ConfirmationRequest, now: UnixMs) -> ConfirmDelivery:

@@ -14,7 +14,7 @@ from api.config import Settings
 from api.ivxp.models import QuoteRequest
 from api.keys import CATALOG, LEDGER, LIMITS, SETTINGS, VIEWS
 from api.limits import client_address
-from api.sync import settle_views
+from api.sync import execute
 from ledger.commands import IssueQuote
 from ledger.content import commitment, salted
 from ledger.decision import require_fresh
@@ -71,11 +71,10 @@ async def post_request(request: web.Request) -> web.Response:
         now=now,
     )
     try:
-        receipt = await ledger.execute(order_id, command, rows)
+        receipt = await execute(request.app, order_id, command, rows)
     except BaseException:
         request.app[LIMITS].release_quote(order_id)
         raise
-    await settle_views(request.app, receipt)
     body = _quote_body(request, receipt, command.terms, order_id, message.protocol)
     return write_response(ledger, receipt, body)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from api.keys import CHAIN, LEDGER, LIMITS, VIEWS
 from ledger.chain import Chain
 from ledger.commands import ResolveClaim
+from ledger.errors import LedgerError
 from ledger.finding import ChainView
 from projections.work import Work, WorkKind
 
 AT_ONCE: Final = 8
 
 _SILENT: Final = (ChainView.UNAVAILABLE, ChainView.SHALLOW)
+_log = structlog.get_logger(__name__)
 
 
 async def resolve_claims(app: web.Application) -> None:
@@ -24,8 +27,8 @@ async def resolve_claims(app: web.Application) -> None:
     if link.chain is None or not link.bound:
         return
     gate = asyncio.Semaphore(AT_ONCE)
-    claims = app[VIEWS].work(WorkKind.CLAIM)
-    await asyncio.gather(*(_resolve(app, link.chain, claim, gate) for claim in claims))
+    for page in app[VIEWS].all_work(WorkKind.CLAIM):
+        await asyncio.gather(*(_resolve(app, link.chain, claim, gate) for claim in page))
 
 
 async def _resolve(
@@ -36,6 +39,11 @@ async def _resolve(
     if finding.view in _SILENT:
         return
     ledger = app[LEDGER]
-    receipt = await ledger.execute(claim.order_id, ResolveClaim(finding, ledger.clock()))
+    try:
+        receipt = await ledger.execute(claim.order_id, ResolveClaim(finding, ledger.clock()))
+    except LedgerError as error:
+        # The claim is still in the views for the next round; the others of this one go on.
+        _log.warning("claim not resolved", code=error.code)
+        return
     if receipt.events:
         app[LIMITS].release_quote(claim.order_id)

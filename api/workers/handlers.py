@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
+from contextlib import suppress
+from typing import TypeVar
 
 import structlog
 from aiohttp import web
 
-from api.handler import Produced, ServiceRequest
+from api.handler import Handler, Produced, ServiceRequest
 from api.keys import BACKGROUND, HANDLERS, LEDGER, SETTINGS, VIEWS
 from ledger.commands import FailHandler, HandIn
 from ledger.content import plain
 from ledger.errors import LedgerError
-from ledger.order import Order
+from ledger.order import Order, Status
 from ledger.values import order_stream
 from projections.work import WorkKind
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +44,8 @@ class HandlerRunner:
         try:
             async with self._gate:
                 order = await self._app[LEDGER].order(order_id)
-                if order is not None and order.deliverable is None:
+                # The views may lag behind the outcome of the last run.
+                if order is not None and order.status is Status.PROCESSING and not order.paused:
                     await self._produce(order)
         finally:
             self._running.discard(order_id)
@@ -48,7 +54,7 @@ class HandlerRunner:
         ledger = self._app[LEDGER]
         try:
             produced = await self._run(order)
-        except Exception as error:  # noqa: BLE001 - a seller's handler may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a seller's handler may raise anything
             _log.warning("handler failed", service=order.terms.service, exc_info=error)
             failed = FailHandler(attempts=1, detail=type(error).__name__, now=ledger.clock())
             await ledger.execute(order.id, failed)
@@ -69,7 +75,7 @@ class HandlerRunner:
             if inspect.iscoroutinefunction(handler):
                 produced = await handler(request)
             else:
-                produced = await asyncio.to_thread(handler, request)
+                produced = await _in_thread(handler, request)
         if not isinstance(produced, Produced):
             raise TypeError("a handler returns Produced")
         if len(produced.raw) > settings.content_max_bytes:
@@ -84,3 +90,32 @@ class HandlerRunner:
             description=row.value.decode() if row else "",
             delivery_format=order.terms.delivery_format,
         )
+
+
+async def _in_thread(handler: Handler, request: ServiceRequest) -> object:
+    """Call a handler in a thread of its own.
+
+    One that hangs cannot be ended: it holds up neither other work nor the end of the process.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
+
+    def call() -> None:
+        outcome: tuple[object, BaseException | None]
+        try:
+            outcome = handler(request), None
+        except BaseException as error:  # noqa: BLE001 - raised where the handler is awaited
+            outcome = None, error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_end, ended, outcome)
+
+    threading.Thread(target=call, name="handler", daemon=True).start()
+    produced, failure = await ended
+    if failure is not None:
+        raise failure
+    return produced
+
+
+def _end(ended: asyncio.Future[T], outcome: T) -> None:
+    if not ended.done():
+        ended.set_result(outcome)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import structlog
 from aiohttp import web
 
 from api.keys import CHAIN, LEDGER, VIEWS
 from ledger.blocks import Blocks
 from ledger.chain import Chain
 from ledger.commands import RecheckPayment
-from ledger.errors import ChainUnavailable
+from ledger.errors import ChainUnavailable, LedgerError
 from ledger.event import Transfer
 from ledger.finding import ChainView, Finding
 from ledger.money import Bucket
 from projections.work import Work, WorkKind
+
+HEIGHTS_AT_ONCE: Final = 50
+"""Blocks asked for in one request: nodes limit the size of a batch."""
+
+_log = structlog.get_logger(__name__)
 
 
 async def watch_payments(app: web.Application) -> None:
@@ -20,17 +28,29 @@ async def watch_payments(app: web.Application) -> None:
     link = app[CHAIN]
     if link.chain is None or not link.bound:
         return
-    watched = await _watched(app, app[VIEWS].work(WorkKind.PAYMENT))
-    if not watched:
-        return
-    heights = {t.block_number for _, transfers, _ in watched for t in transfers}
-    try:
-        blocks = await link.chain.blocks(heights)
-    except ChainUnavailable:
-        return  # silence says nothing about a payment
-    for work, transfers, orphaned in watched:
-        if orphaned or _changed(transfers, blocks):
-            await _recheck(app, link.chain, work, blocks)
+    for page in app[VIEWS].all_work(WorkKind.PAYMENT):
+        watched = await _watched(app, page)
+        heights = {t.block_number for _, transfers, _ in watched for t in transfers}
+        try:
+            blocks = await _blocks(link.chain, sorted(heights))
+        except ChainUnavailable:
+            return  # silence says nothing about a payment
+        for work, transfers, orphaned in watched:
+            if orphaned or _changed(transfers, blocks):
+                await _recheck(app, link.chain, work, blocks)
+
+
+async def _blocks(chain: Chain, heights: list[int]) -> Blocks:
+    parts = [
+        await chain.blocks(heights[start : start + HEIGHTS_AT_ONCE])
+        for start in range(0, max(1, len(heights)), HEIGHTS_AT_ONCE)
+    ]
+    # Between two requests the chain may move; what was final in the first is final in the last.
+    return Blocks(
+        parts[0].head_number,
+        parts[0].finalized_number,
+        {number: known for part in parts for number, known in part.hashes.items()},
+    )
 
 
 async def _watched(
@@ -60,4 +80,8 @@ async def _recheck(app: web.Application, chain: Chain, work: Work, blocks: Block
         # The hashes at the known heights are facts of their own.
         finding = Finding(work.key, ChainView.NOT_FOUND, head_number=blocks.head_number)
     command = RecheckPayment(finding, blocks.hashes, ledger.clock())
-    await ledger.execute(work.order_id, command)
+    try:
+        await ledger.execute(work.order_id, command)
+    except LedgerError as error:
+        # The payment is still watched in the next round; the others of this one go on.
+        _log.warning("payment not rechecked", code=error.code)

@@ -32,6 +32,7 @@ from ledger.commands import (
     RecheckPayment,
     RecordPush,
     RecordRefund,
+    RecordTransfers,
     ResolveClaim,
     RuleDispute,
     StartProcessing,
@@ -69,6 +70,7 @@ from ledger.order_events import (
     DisputeRuled,
     DisputeWithdrawn,
     DownloadNoted,
+    NoticeAccepted,
     OrderQuoted,
     OrderRefunded,
     ProcessingStarted,
@@ -297,6 +299,13 @@ def resolve(finding: Finding, *, now: UnixMs = NOW) -> ResolveClaim:
     return ResolveClaim(finding, now)
 
 
+def record(
+    *transfers: Transfer, payer: str | None = None, finality: Finality = "sealed"
+) -> RecordTransfers:
+    """Return the command for transfers that a watcher found by itself."""
+    return RecordTransfers(mined(*transfers, finality=finality), payer, NOW)
+
+
 def recheck(finding: Finding, canonical: Mapping[int, str] | None = None) -> RecheckPayment:
     return RecheckPayment(finding, canonical or {}, NOW)
 
@@ -401,14 +410,17 @@ def expired_order() -> Order:
 
 
 def paid_order() -> Order:
-    """Return an order that is paid and not started: the first event of an accepted notice."""
-    order = quoted_order()
-    paid, _started = events_of(decide(order, accept(mined(transfer())), NOTHING_CLAIMED))
-    return apply(order, paid)
+    """Return an order that is paid and not started: nobody has sent a notice."""
+    return obey(quoted_order(), record(transfer()))
 
 
 def processing_order() -> Order:
     return obey(quoted_order(), accept(mined(transfer())))
+
+
+def worked_on_order() -> Order:
+    """Return an order that a worker began before any notice came."""
+    return obey(paid_order(), start("worker"))
 
 
 def ready_order() -> Order:
@@ -447,10 +459,14 @@ def refunded_order() -> Order:
     return obey(processing_order(), refund(refund_transfer()))
 
 
+def orphan(of: str = "a", number: int = 100) -> RecheckPayment:
+    """Return the news that another block stands where the transaction's block stood."""
+    return recheck(seen(ChainView.NOT_FOUND, of=of), {number: block(f"{number} other")})
+
+
 def paused_order() -> Order:
     """Return a processing order whose payment a reorganisation took off the chain."""
-    gone = recheck(seen(ChainView.NOT_FOUND), {100: block("100 other")})
-    return obey(processing_order(), gone)
+    return obey(processing_order(), orphan())
 
 
 ORDERS_IN: Final[Mapping[Status, tuple[Order, ...]]] = {
@@ -517,6 +533,12 @@ ORDER_SAMPLES: Final[tuple[Event, ...]] = (
     QuoteExpired(scanned_block=2_000, scanned_block_time=PAY_BY + 1),
     ProcessingStarted(
         reason="notice",
+        notice=_NOTICE,
+        tx_hash=tx("a"),
+        nonce="nonce-0000000001",
+        delivery_endpoint_id=_ENDPOINT,
+    ),
+    NoticeAccepted(
         notice=_NOTICE,
         tx_hash=tx("a"),
         nonce="nonce-0000000001",

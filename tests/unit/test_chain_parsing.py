@@ -258,7 +258,7 @@ def at_block(number: int) -> Change:
         (lambda r: r.update(blockNumber="0x5f", logs=[]), {}, ChainView.NOT_FOUND, "sealed", 2),
     ],
 )
-async def test_depth_and_finality_decide_the_view(  # noqa: PLR0917 - a table of cases
+async def test_depth_and_finality_decide_the_view(
     node: FakeNode,
     session: ClientSession,
     change: Change,

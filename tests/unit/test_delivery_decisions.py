@@ -49,6 +49,11 @@ def test_a_retry_keeps_the_notice_and_the_endpoint_of_the_first_start() -> None:
     assert order.delivery_endpoint_id == b.content_id("endpoint")
 
 
+def test_work_that_never_failed_is_not_retried() -> None:
+    with pytest.raises(Rejected):
+        decided(b.paid_order(), b.start("retry"))
+
+
 @pytest.mark.parametrize(
     "build", [b.quoted_order, b.expired_order, b.processing_order, b.ready_order, b.refunded_order]
 )

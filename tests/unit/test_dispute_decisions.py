@@ -42,7 +42,7 @@ def decided(order: Order, command: OrderCommand) -> Decision:
         (b.RAW, None, "content", b.RAW),
         (b.JSON_DIGEST, None, "content", b.JSON_DIGEST),
         (b.RAW, b.JSON_DIGEST, "content", b.RAW),
-        (None, b.RAW, "order_only", b.RAW),
+        (None, b.RAW, "order_only", None),
         (None, None, "order_only", None),
     ],
 )

@@ -326,6 +326,14 @@ def test_an_entry_with_a_part_beside_event_and_signature_is_refused() -> None:
         verify_entry(canonical({**parsed, "more": 1}), log=LOG)
 
 
+@pytest.mark.parametrize(("seq", "prev"), [(2, ZERO_LEAF), (1, b.digest_of("a leaf"))])
+def test_exactly_the_first_event_of_a_stream_follows_no_other(seq: int, prev: str) -> None:
+    place = Seal(LOG, b.STREAM, seq, prev, b.NOW, b.HEAD)
+
+    with pytest.raises(VerificationError, match="64 zeros"):
+        verify_entry(sealed(place=place).entry, log=LOG)
+
+
 # Size
 
 
@@ -363,7 +371,7 @@ def test_a_commitment_under_a_name_that_has_no_canonical_form_is_not_sealed() ->
 
 
 def test_the_moment_is_written_to_the_millisecond() -> None:
-    place = Seal(LOG, b.STREAM, 2, ZERO_LEAF, UnixMs(b.NOW + 7), b.HEAD)
+    place = Seal(LOG, b.STREAM, 2, b.digest_of("previous"), UnixMs(b.NOW + 7), b.HEAD)
 
     verified = verify_entry(sealed(place=place).entry, log=LOG)
 
@@ -371,7 +379,7 @@ def test_the_moment_is_written_to_the_millisecond() -> None:
     assert verified.signed.at == b.NOW + 7
 
 
-# Forms that the strict reading lets through
+# Second forms of one meaning
 
 
 @pytest.mark.parametrize(
@@ -379,7 +387,6 @@ def test_the_moment_is_written_to_the_millisecond() -> None:
     ["2026-02-30T12:00:00.000Z", "2026-13-01T12:00:00.000Z", "2026-01-01T25:00:00.000Z"],
 )
 def test_a_signed_event_at_no_moment_is_refused_as_not_verifying(at: str) -> None:
-    # Fails: the error is InvalidInput, which is no verification error.
     with pytest.raises(VerificationError):
         verify_entry(resealed(Change("at", at)), log=LOG)
 
@@ -391,6 +398,8 @@ def test_a_signed_event_at_no_moment_is_refused_as_not_verifying(at: str) -> Non
         ("dispute_ruled", Change("body.amount", 0)),
         ("disputed", Change("body.content_hash", None)),
         ("processing", Change("body.nonce", None)),
+        ("processing", Change("body.notice", None)),
+        ("quoted", Change("body.arbiter", None)),
         ("disputed", Change("nb", None)),
         ("disputed", Change("v", value=True)),
     ],
@@ -399,7 +408,5 @@ def test_a_signed_event_at_no_moment_is_refused_as_not_verifying(at: str) -> Non
 def test_a_second_way_to_write_the_same_event_is_refused(
     kind: str, change: Callable[[Body], None]
 ) -> None:
-    # Fails: amounts may be JSON numbers, absent options null and the version true, which no
-    # sealed entry holds.
     with pytest.raises(VerificationError):
         verify_entry(resealed(change, b.SAMPLES[kind]), log=LOG)

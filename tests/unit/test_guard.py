@@ -181,7 +181,7 @@ def test_syncs_come_at_most_once_a_second(guard: Guard, clock: Clock, synced: li
 
     clock.now += 0.011
     advance(guard, 12)
-    assert synced == ["file", "folder"] * 2
+    assert synced == ["file", "folder", "file"]
 
 
 def test_closing_syncs_what_was_not_synced_and_only_that(
@@ -195,10 +195,11 @@ def test_closing_syncs_what_was_not_synced_and_only_that(
     assert synced == ["file", "folder"]
 
     advance(guard, 2)
+    advance(guard, 3)
     guard.close()
     guard.close()
-    assert synced == ["file", "folder"] * 2
-    assert path.read_text() == note_of(2)
+    assert synced == ["file", "folder"] * 2 + ["file"]
+    assert path.read_text() == note_of(3)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_closing_syncs_what_was_not_synced_and_only_that(
     [(os, "open"), (os, "write"), (os, "fsync"), (Path, "replace")],
     ids=["open", "write", "fsync", "replace"],
 )
-def test_a_write_that_fails_leaves_the_old_head_and_can_be_repeated(
+def test_a_first_write_that_fails_leaves_the_old_head_and_can_be_repeated(
     guard: Guard,
     path: Path,
     clock: Clock,
@@ -214,7 +215,7 @@ def test_a_write_that_fails_leaves_the_old_head_and_can_be_repeated(
     call: tuple[object, str],
 ) -> None:
     advance(guard, 5)
-    clock.now += 2
+    guard.close()
 
     with failing(monkeypatch, *call):
         advance(guard, 6)
@@ -225,15 +226,51 @@ def test_a_write_that_fails_leaves_the_old_head_and_can_be_repeated(
     assert path.read_text() == note_of(6)
 
 
-def test_a_write_cut_short_leaves_the_old_head(
-    guard: Guard, path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["pwrite", "fsync"])
+def test_a_write_in_place_that_fails_can_be_repeated(
+    guard: Guard, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     advance(guard, 5)
+    clock.now += 2
+
+    with failing(monkeypatch, os, call):
+        advance(guard, 6)
+
+    assert path.read_text() in (note_of(5), note_of(6))
+    advance(guard, 6)
+    assert path.read_text() == note_of(6)
+
+
+@pytest.mark.parametrize("call", ["write", "pwrite"])
+def test_after_a_write_cut_short_the_next_head_gets_a_file_of_its_own(
+    guard: Guard, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    advance(guard, 5)
+    if call == "write":
+        guard.close()
+    first = path.stat().st_ino
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda _descriptor, data: len(data) - 1)
+        patch.setattr(os, call, lambda _file, data, *_at: len(data) - 1)
         with pytest.raises(OSError, match="not written whole"):
             advance(guard, 6)
     assert path.read_text() == note_of(5)
+
+    advance(guard, 6)
+
+    assert path.stat().st_ino != first
+    assert path.read_text() == note_of(6)
+
+
+def test_a_file_that_somebody_took_away_is_there_again_within_a_second(
+    guard: Guard, path: Path, clock: Clock
+) -> None:
+    advance(guard, 5)
+    path.unlink()
+
+    clock.now += 1
+    advance(guard, 6)
+
+    assert path.read_text() == note_of(6)
 
 
 def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(

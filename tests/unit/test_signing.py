@@ -11,7 +11,7 @@ from eth_account.messages import encode_defunct, encode_typed_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.errors import LedgerError, Misconfigured, Unauthorized, VerificationError
+from ledger.errors import Misconfigured, Unauthorized, VerificationError
 from ledger.signing import (
     CLAIM_PREFIX,
     EVENT_PREFIX,
@@ -363,11 +363,12 @@ def test_a_key_that_is_too_short_is_refused_without_showing_it(
 def test_a_key_outside_the_curves_order_is_a_misconfiguration(
     monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    # Fails: it is loaded, and making the signer of it raises a ValueError.
     monkeypatch.setenv("LEDGER_TEST_KEY", word(number))
 
-    with pytest.raises(LedgerError):
+    with pytest.raises(Misconfigured) as refused:
         Signer(load_secret("env:LEDGER_TEST_KEY"))
+
+    assert word(number).removeprefix("0x") not in str(refused.value)
 
 
 def test_the_test_keys_are_those_of_the_curve_library() -> None:

@@ -1,0 +1,126 @@
+"""Checks of what clients and arbiters signed: whose signature it is, and what the text says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ledger.audit_entries import Verify
+from ledger.errors import LedgerError, VerificationError
+from ledger.event import ClientText, Event
+from ledger.order import Order
+from ledger.order_events import (
+    CommandRefused,
+    DeliveryConfirmed,
+    DeliveryDisputed,
+    DisputeRuled,
+    DisputeWithdrawn,
+    NoticeAccepted,
+    ProcessingStarted,
+)
+from ledger.payment_events import PaymentClaimed
+from ledger.texts import parse_dispute, parse_notice, parse_receipt
+from ledger.values import ZERO_ADDRESS, address_of
+
+
+def text_of(event: Event) -> ClientText | None:
+    """Return the party's signed text inside an order's event, if it holds one."""
+    match event:
+        case PaymentClaimed() | ProcessingStarted() | NoticeAccepted():
+            return event.notice
+        case CommandRefused() | DeliveryConfirmed() | DeliveryDisputed() | DisputeWithdrawn():
+            return event.client
+        case DisputeRuled():
+            return event.arbiter
+        case _:
+            return None
+
+
+def c16_signature(text: ClientText, verify: Verify) -> Iterator[str]:
+    """C16: the signature is over the text, byte for byte, and is that of the named signer."""
+    try:
+        verify(text.text.encode(), text.signature, text.signer)
+    except VerificationError as error:
+        yield error.message
+
+
+def c16_signer(order: Order, event: Event, text: ClientText) -> Iterator[str]:
+    """C16: the signer is the order's client, or the quote's arbiter of a ruling.
+
+    A quote made without a wallet is bound by its first payment; until then anybody may claim one.
+    """
+    if isinstance(event, DisputeRuled):
+        if text.signer != order.terms.arbiter:
+            yield f"{text.signer} is not the arbiter {order.terms.arbiter}"
+        return
+    client = address_of(order.client)
+    unbound = client == ZERO_ADDRESS and isinstance(event, PaymentClaimed | CommandRefused)
+    if text.signer != client and not unbound:
+        yield f"{text.signer} is not the client {client}"
+
+
+def c16_text(order: Order, event: Event) -> Iterator[str]:
+    """C16: the text has a documented form, names this order, and says what is recorded."""
+    try:
+        yield from _disagreements(order, event)
+    except LedgerError as error:
+        yield error.message
+
+
+def _disagreements(order: Order, event: Event) -> Iterator[str]:
+    match event:
+        case PaymentClaimed() | ProcessingStarted() | NoticeAccepted():
+            yield from _notice(order, event)
+        case DeliveryConfirmed():
+            yield from _receipt(order, event)
+        case DeliveryDisputed():
+            yield from _dispute(order, event)
+        case CommandRefused(command="accept_notice"):
+            yield from _order(order, parse_notice(event.client.text).order_id)
+        case DisputeWithdrawn() | DisputeRuled() | CommandRefused():
+            # These texts have no documented form yet; that they name the order is the least.
+            text = text_of(event)
+            if text is not None and order.id not in text.text:
+                yield "the text does not name this order"
+        case _:
+            return
+
+
+def _notice(
+    order: Order, event: PaymentClaimed | ProcessingStarted | NoticeAccepted
+) -> Iterator[str]:
+    if event.notice is None:
+        return
+    said = parse_notice(event.notice.text)
+    yield from _order(order, said.order_id)
+    if said.tx_hash not in (None, event.tx_hash):
+        yield f"the notice names {said.tx_hash}, not {event.tx_hash}"
+    if said.nonce != event.nonce:
+        yield f"the notice's nonce is {said.nonce!r}, not {event.nonce!r}"
+    if said.address not in (None, event.notice.signer):
+        yield f"the notice names the address {said.address}, not its signer"
+    counted = {tx_hash for _, tx_hash, _ in order.money.placed}
+    if not isinstance(event, PaymentClaimed) and event.tx_hash not in counted:
+        yield f"the notice was accepted for {event.tx_hash}, which pays nothing here"
+
+
+def _receipt(order: Order, event: DeliveryConfirmed) -> Iterator[str]:
+    said, ready = parse_receipt(event.client.text), order.deliverable
+    yield from _order(order, said.order_id)
+    binds = "order_only" if said.content_hash is None else "content"
+    if (event.binds, event.content_hash, event.head) != (binds, said.content_hash, said.head):
+        yield "the receipt does not say what is recorded of it"
+    known = (ready.raw, ready.json_digest) if ready else ()
+    if said.content_hash is not None and said.content_hash not in known:
+        yield f"the receipt is for {said.content_hash}, not for the deliverable"
+
+
+def _dispute(order: Order, event: DeliveryDisputed) -> Iterator[str]:
+    said = parse_dispute(event.client.text)
+    yield from _order(order, said.order_id)
+    if (event.reason, event.content_hash) != (said.reason, said.content_hash):
+        yield "the dispute does not say what is recorded of it"
+
+
+def _order(order: Order, named: str) -> Iterator[str]:
+    if named != order.id:
+        yield f"the text names the order {named!r}"

@@ -1,0 +1,39 @@
+"""Part 5: an audit of everything the demo recorded, by the script that any auditor runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from scripts.demo_say import checked, expect, heading, python, step
+from scripts.demo_stage import Stage
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+AUDIT_SECONDS: Final = 60
+VERDICT: Final = "audit: ok"
+
+
+def show_audit(stage: Stage, number: int = 5) -> None:
+    """Replay the ledger while the service runs, and print the verdict."""
+    heading(number, "The audit of this ledger", "audit")
+    arguments = ["-m", "scripts.audit_replay", str(stage.data_dir)]
+    step("command", f"{python()} {' '.join(arguments)}")
+    audit = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=AUDIT_SECONDS,
+        check=False,
+    )
+    lines = audit.stdout.strip().splitlines()
+    for line in lines:
+        step("", line)
+    expect(
+        audit.returncode == 0 and VERDICT in lines,
+        f"the audit is clean; it ended with {audit.returncode}: {audit.stderr.strip()}",
+    )
+    checked(VERDICT)

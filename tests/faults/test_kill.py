@@ -1,0 +1,131 @@
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from statistics import median
+
+import pytest
+
+from scripts.devchain import DevChain
+from tests.support.chain import account_named
+from tests.support.faults import Record, audit, copy_of_ledger, kill_while_starting, seed
+from tests.support.load import Load
+from tests.support.service import Service
+
+ROUNDS = 50
+BUYERS = 12
+READY_SECONDS = 2.0
+
+
+@pytest.fixture
+def number() -> int:
+    return seed()
+
+
+@pytest.fixture
+def payee(number: int) -> str:
+    return account_named(f"payee {number}").address
+
+
+@pytest.fixture
+def service(tmp_path: Path, chain: DevChain, payee: str) -> Iterator[Service]:
+    service = Service(tmp_path, chain.rpc_url, payment_address=payee)
+    yield service
+    service.stop()
+
+
+class Rounds:
+    """Starts and kills one service on one data folder, and looks at what each kill left."""
+
+    def __init__(self, service: Service, load: Load, folder: Path) -> None:
+        self._service = service
+        self._load = load
+        self._folder = folder
+        self._auditor = ThreadPoolExecutor(1)
+        self.record = Record()
+        self.starts: list[float] = []
+        self.cut_off = 0
+
+    async def start(self) -> None:
+        began = time.monotonic()
+        await asyncio.to_thread(self._service.start)
+        self.starts.append(time.monotonic() - began)
+        await self._load.up(self._service.url)
+
+    async def kill(self) -> None:
+        self.cut_off += self._load.under_way
+        self._service.kill()
+        await self._load.down()
+
+    async def inspect(self, name: str) -> None:
+        """Read and audit the ledger just as the kill left it."""
+        copy = copy_of_ledger(self._service.data_dir, self._folder / name)
+        promised = list(self._load.acknowledged)
+        await asyncio.get_running_loop().run_in_executor(self._auditor, self._check, copy, promised)
+
+    def _check(self, copy: Path, promised: list[object]) -> None:
+        self.record.read(copy)
+        assert self.record.present(self._load.acknowledged[: len(promised)]) == len(promised)
+        assert self.record.doubled() == []
+        audit(copy.parent)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_fifty_kills_under_load_lose_and_double_no_acknowledged_step(
+    service: Service, chain: DevChain, payee: str, number: int, tmp_path: Path
+) -> None:
+    chance = Random(number)  # noqa: S311 - a reproducible choice
+    began = time.monotonic()
+    async with Load(chain, payee, buyers=BUYERS, seed=number) as load:
+        rounds = Rounds(service, load, tmp_path)
+        await rounds.start()
+        for each in range(ROUNDS):
+            await load.more(chance.randint(1, 30))
+            # Not only right after an answer: also while the next batch is on its way to the disk.
+            await asyncio.sleep(chance.uniform(0, 0.03))
+            await rounds.kill()
+            looking = asyncio.create_task(rounds.inspect(f"round {each}"))
+            await rounds.start()
+            await looking
+        await load.more(BUYERS)
+
+    assert service.stop() == 0
+    copy = copy_of_ledger(service.data_dir, tmp_path / "last")
+    rounds.record.read(copy)
+    audit(copy.parent)
+    present, promised = rounds.record.present(load.acknowledged), len(load.acknowledged)
+    doubled = rounds.record.doubled()
+    print(  # noqa: T201 - the figures are the result
+        f"kills {ROUNDS}, acknowledged {promised}, present {present}, doubled {len(doubled)},"
+        f" cut off unanswered {rounds.cut_off}, sent again {load.unanswered},"
+        f" orders finished {len(load.finished)}, events {len(rounds.record.leaves)};"
+        f" start to listening: median {median(rounds.starts):.2f} s, max {max(rounds.starts):.2f} s;"
+        f" {time.monotonic() - began:.0f} s in all"
+    )
+    assert present == promised
+    assert doubled == []
+    assert rounds.cut_off > 0
+    assert load.finished
+    assert median(rounds.starts) < READY_SECONDS
+
+
+@pytest.mark.slow
+def test_kills_while_it_starts_leave_a_folder_that_starts(
+    service: Service, number: int, tmp_path: Path
+) -> None:
+    chance = Random(number)  # noqa: S311 - a reproducible choice
+    for each in range(12):
+        kill_while_starting(service, after_seconds=chance.uniform(0.2, 1.5))
+        if each % 4 == 3:
+            service.start()
+            service.kill()
+
+    service.start()
+    assert service.stop() == 0
+    record = Record()
+    record.read(copy_of_ledger(service.data_dir, tmp_path / "copy"))
+    assert record.kinds["log"]["log_opened"] == 1
+    assert record.kinds["log"]["chain_bound"] == 1

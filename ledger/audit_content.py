@@ -85,7 +85,9 @@ def c15_deliverable(ready: DeliverableReady, row: ContentRow, stream: str) -> It
         yield "the deliverable as JSON has another hash"
 
 
-def c27_opens(row: ContentRow, field_name: str, committed: str | None, stream: str) -> Iterator[str]:
+def c27_opens(
+    row: ContentRow, field_name: str, committed: str | None, stream: str
+) -> Iterator[str]:
     """C27: salt and value open the commitment that the event carries."""
     yield from _place(row, stream, field_name)
     if type(row.salt) is not bytes or type(row.value) is not bytes or len(row.salt) != SALT_BYTES:

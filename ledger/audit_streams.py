@@ -49,6 +49,7 @@ class Link:
 
 
 ReadLink = Callable[[bytes], Link]
+Note = Callable[[str, Problems], None]
 
 
 def read_link(entry: bytes) -> Link:
@@ -84,7 +85,7 @@ class StreamPass:
         self._claims = money.Claims(db)
         self._content = Content(db)
 
-    def run(self, unreadable: Container[int], progress: Callable[[int], None]) -> int:
+    def run(self, unreadable: Container[object], progress: Callable[[int], None]) -> int:
         """Fold every stream and return the number of rows seen.
 
         `unreadable` are the positions where no entry was found: what follows them in their streams
@@ -170,9 +171,6 @@ class StreamPass:
             elif row is not None:
                 committed = content.commitments.get(content_id)
                 note("C27", c27_opens(row, field, committed, stream.name))
-
-
-Note = Callable[[str, Problems], None]
 
 
 def _legal(order: Order, signed: SignedEvent, known: frozenset[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ledger.content import DELIVERABLE
 from ledger.decision import Claimed, Decision
 from ledger.entry import Seal, SignedEvent, seal
 from ledger.errors import Conflict, LedgerError, Misconfigured
@@ -65,15 +66,38 @@ class Planned:
     first_position: int
 
     def group(self, claimed_before: Claimed) -> Group:
-        """Return the rows to store; a transfer that the stream claimed before is not new."""
-        claims = dict.fromkeys(key for signed in self.events for key in claims_of(signed.event))
-        new = tuple(key for key in claims if key not in claimed_before)
-        return Group(self.events, new, self.task.content)
+        """Return the rows to store.
+
+        A transfer that the stream claimed before is not new, and content that none of the events
+        refers to is not stored: a command may bring it and lead to something else.
+        """
+        claims: dict[TransferId, int] = {}
+        for index, signed in enumerate(self.events):
+            for key in claims_of(signed.event):
+                if key not in claimed_before:
+                    claims.setdefault(key, index)
+        return Group(self.events, tuple(claims.items()), self._content())
+
+    def _content(self) -> tuple[ContentRow, ...]:
+        if not self.task.content:
+            return ()
+        named = {content for e in self.events for content in content_of(e.event).values()}
+        return tuple(row for row in self.task.content if row.content_id in named)
 
 
 def claims_of(event: Event) -> tuple[TransferId, ...]:
     """Return the transfers that an event claims."""
     return tuple(t.key for t in event.transfers) if isinstance(event, _CLAIMING) else ()
+
+
+def content_of(event: Event) -> dict[str, str]:
+    """Return the content that an event refers to: the row's field to its content id."""
+    found = {
+        DELIVERABLE if name == "content_id" else name.removesuffix("_id"): getattr(event, name)
+        for name in type(event).model_fields
+        if name.endswith("_id")
+    }
+    return {name: content_id for name, content_id in found.items() if content_id is not None}
 
 
 @dataclass(slots=True)

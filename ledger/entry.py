@@ -9,8 +9,8 @@ The stored bytes are the truth: they are verified as they lie and never re-seria
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
@@ -136,7 +136,7 @@ def seal(draft: Draft, place: Seal, signer: Signer) -> SignedEvent:
         "actor": event.actor,
         "prev": place.prev,
         "base": {"size": place.base.size, "root": place.base.root},
-        "salt": secrets.token_hex(16),
+        "salt": os.urandom(16).hex(),
         "body": event.body(),
         "commit": dict(draft.commit),
     }

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 from ledger.entry import SignedEvent
-from ledger.event import ClientText, Transfer
+from ledger.event import ClientText, Finality, Transfer
 from ledger.money import Bucket, Money
-from ledger.order import Dispute, OpenClaim, Order, Status
+from ledger.order import Dispute, OpenClaim, Order, Status, changed
 from ledger.order_events import (
     AcceptanceLapsed,
     AnswerLapsed,
@@ -74,7 +74,7 @@ def evolve(order: Order | None, signed: SignedEvent) -> Order:
     after = _apply(order, event, signed.at)
     status = Status(event.kind) if event.kind in _STATUS_WORDS else order.status
     moved = status is not order.status or event.kind in _STATUS_WORDS
-    return replace(
+    return changed(
         after,
         version=signed.seq,
         updated_at=signed.at,
@@ -127,23 +127,23 @@ def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
         case ProcessingStarted() | NoticeAccepted():
             return _accepted(order, event)
         case DeliverableReady():
-            return replace(order, deliverable=event)
+            return changed(order, deliverable=event)
         case DeliveryFailed():
             return order
         case PushAttempted() | DeliverablePosted():
-            return replace(order, push_attempts=event.attempt)
+            return changed(order, push_attempts=event.attempt)
         case DeliverableCollected() | DownloadNoted():
-            return replace(order, collected=True)
+            return changed(order, collected=True)
         case DeliveryConfirmed():
-            return replace(_close_dispute(order), confirmation=event)
+            return changed(_close_dispute(order), confirmation=event)
         case OrderRefunded():
-            return replace(_close_dispute(order), claims=())
+            return changed(_close_dispute(order), claims=())
         case AcceptanceLapsed():
-            return replace(order, acceptance_lapsed=True)
+            return changed(order, acceptance_lapsed=True)
         case ContentErased():
-            return replace(order, erased=order.erased | set(event.content_ids))
+            return changed(order, erased=order.erased | set(event.content_ids))
         case CommandRefused():
-            return replace(order, refusals=(*order.refusals, (event.client.text, event.code)))
+            return changed(order, refusals=(*order.refusals, (event.client.text, event.code)))
         case _:
             assert_never(event)
 
@@ -153,12 +153,11 @@ def _apply_money(order: Order, event: MoneyEvent, at: UnixMs) -> Order:
     match event:
         case PaymentVerified():
             paid = money.place(event.transfers, Bucket.APPLIED).apply_pending()
-            after = _received(order, event.transfers, paid)
-            return replace(after, client=event.payer, finality=event.finality)
+            return _received(order, event.transfers, paid, event.finality)
         case PaymentClaimed():
             return _claimed(order, event, at)
         case PaymentClaimClosed():
-            return replace(
+            return changed(
                 order,
                 claims=tuple(c for c in order.claims if c.tx_hash != event.tx_hash),
                 closed_claims=(*order.closed_claims, event.tx_hash),
@@ -170,33 +169,35 @@ def _apply_money(order: Order, event: MoneyEvent, at: UnixMs) -> Order:
         case PaymentLate():
             return _received(order, event.transfers, money.place(event.transfers, Bucket.LATE))
         case PaymentFinalized():
-            return replace(
+            return changed(
                 order,
                 finality=event.finality,
                 watched=order.watched - {t.key for t in event.transfers},
             )
         case PaymentOrphaned():
-            return replace(order, money=money.orphan(t.key for t in event.transfers))
+            return changed(order, money=money.orphan(t.key for t in event.transfers))
         case PaymentRestored():
             back = money.restore(event.transfers, paid=Status.PAID in order.status_at)
-            after = _received(order, event.transfers, back)
-            return replace(after, finality=event.finality)
+            return _received(order, event.transfers, back, event.finality)
         case RefundRecorded():
-            return replace(order, money=money.refund(event.transfers))
+            return changed(order, money=money.refund(event.transfers))
         case _:
             assert_never(event)
 
 
-def _received(order: Order, transfers: tuple[Transfer, ...], money: Money) -> Order:
+def _received(
+    order: Order, transfers: tuple[Transfer, ...], money: Money, finality: Finality | None = None
+) -> Order:
     """Return the order with this money: its transfers are watched, and answer their claims.
 
     A quote made without a wallet is bound to the first payer, whatever its transfers amount to.
     """
     txs = {t.tx_hash for t in transfers}
     unbound = address_of(order.client) == ZERO_ADDRESS
-    return replace(
+    return changed(
         order,
         money=money,
+        finality=finality or order.finality,
         client=f"{order.terms.chain}:{transfers[0].sender}" if unbound else order.client,
         watched=order.watched | {t.key for t in transfers},
         claims=tuple(c for c in order.claims if c.tx_hash not in txs),
@@ -205,7 +206,7 @@ def _received(order: Order, transfers: tuple[Transfer, ...], money: Money) -> Or
 
 def _claimed(order: Order, event: PaymentClaimed, at: UnixMs) -> Order:
     claim = OpenClaim(event.tx_hash, event.notice, event.nonce, event.delivery_endpoint_id, at)
-    return replace(
+    return changed(
         order,
         claims=(*order.claims, claim),
         nonces=_with_nonce(order.nonces, event.nonce, event.notice),
@@ -215,7 +216,7 @@ def _claimed(order: Order, event: PaymentClaimed, at: UnixMs) -> Order:
 def _accepted(order: Order, event: ProcessingStarted | NoticeAccepted) -> Order:
     if event.notice is None:
         return order
-    return replace(
+    return changed(
         order,
         accepted=event,
         nonces=_with_nonce(order.nonces, event.nonce, event.notice),
@@ -234,7 +235,7 @@ DisputeEvent = DeliveryDisputed | DisputeAnswered | DisputeWithdrawn | DisputeRu
 
 def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
     if isinstance(event, DeliveryDisputed):
-        return replace(
+        return changed(
             order, dispute=Dispute(at, open=True, reason=event.reason), disputed_by=event
         )
     if order.dispute is None:
@@ -242,13 +243,13 @@ def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
     dispute = order.dispute
     match event:
         case DisputeAnswered():
-            return replace(order, dispute=replace(dispute, answered=True))
+            return changed(order, dispute=replace(dispute, answered=True))
         case AnswerLapsed():
-            return replace(order, dispute=replace(dispute, answer_lapsed=True))
+            return changed(order, dispute=replace(dispute, answer_lapsed=True))
         case DisputeWithdrawn():
             return _close_dispute(order)
         case DisputeRuled():
-            return replace(order, dispute=replace(dispute, open=False, ruled=event.outcome))
+            return changed(order, dispute=replace(dispute, open=False, ruled=event.outcome))
         case _:
             assert_never(event)
 
@@ -256,4 +257,4 @@ def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
 def _close_dispute(order: Order) -> Order:
     if order.dispute is None:
         return order
-    return replace(order, dispute=replace(order.dispute, open=False))
+    return changed(order, dispute=replace(order.dispute, open=False))

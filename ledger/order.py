@@ -81,7 +81,7 @@ class Dispute:
     ruled: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `changed` copies the dictionary
 class Order:
     """Everything that deciders need, folded from the order's own events alone."""
 
@@ -125,3 +125,14 @@ class Order:
     def dispute_open(self) -> bool:
         """Whether a dispute waits to be withdrawn, ruled, confirmed or refunded."""
         return self.dispute is not None and self.dispute.open
+
+
+def changed(order: Order, **changes: object) -> Order:
+    """Return a copy with some fields changed.
+
+    What `dataclasses.replace` does, at a tenth of its cost: this runs for every event of a load.
+    The names are those of the fields; a test compares both for every event kind.
+    """
+    after = object.__new__(Order)
+    after.__dict__.update(order.__dict__, **changes)
+    return after

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ledger.decision import Claimed
 from ledger.event import MAX_TRANSFERS, Event, Transfer
 from ledger.finding import Finding
-from ledger.money import Bucket
+from ledger.money import Bucket, Placed
 from ledger.order import NEXT, Order, Status
 from ledger.payment_events import (
     PaymentLate,
@@ -39,11 +39,12 @@ class Settlement:
 def settle(order: Order, payer: str, finding: Finding, claimed: Claimed) -> Settlement:
     """Match the transfers of `payer` (an address) in a mined transaction to the order.
 
-    It takes those that no order holds, and those that a reorganisation took from this one.
+    It takes those that no order holds, and those that a reorganisation took from this one, if
+    they came back unchanged.
     """
     placed = order.money.placed
     mine = _of_payer(order, payer, finding)
-    back = tuple(t for t in mine if t.key in placed and placed[t.key].bucket is Bucket.ORPHANED)
+    back = tuple(t for t in mine if (p := placed.get(t.key)) and _is_back(p, t))
     free = tuple(t for t in mine if t.key not in placed and t.key not in claimed)
     if not back and not free:
         return Settlement((), reached=False, reason=_why_none(order, mine, finding))
@@ -83,6 +84,11 @@ def _of_payer(order: Order, payer: str, finding: Finding) -> tuple[Transfer, ...
     if payer == ZERO_ADDRESS or address_of(order.client) not in (payer, ZERO_ADDRESS):
         return ()
     return tuple(t for t in finding.transfers if t.sender == payer)
+
+
+def _is_back(before: Placed, now: Transfer) -> bool:
+    gone = before.bucket is Bucket.ORPHANED
+    return gone and (before.transfer.sender, before.transfer.amount) == (now.sender, now.amount)
 
 
 def _pay(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Settlement:

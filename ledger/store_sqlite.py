@@ -43,7 +43,8 @@ class Group:
     """The events of one command with their side rows: stored together or not at all."""
 
     events: tuple[SignedEvent, ...]
-    claims: tuple[TransferId, ...] = ()
+    claims: tuple[tuple[TransferId, int], ...] = ()
+    """The transfers that are claimed anew, each with the index in `events` of what claims it."""
     content: tuple[ContentRow, ...] = ()
 
 
@@ -137,13 +138,12 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
     claims: list[tuple[str, str, int, str, int]] = []
     content: list[tuple[str, str, str, bytes, bytes]] = []
     for group in groups:
+        start = first + len(events)
         for event in group.events:
             position = first + len(events)
             key = stream_key(event.stream)
             events.append((position, key, event.seq, event.event.kind, event.entry))
-        if group.claims:
-            at = first + len(events) - 1
-            claims += [(*claim, group.events[-1].stream, at) for claim in group.claims]
+        claims += [(*each, group.events[by].stream, start + by) for each, by in group.claims]
         content += [(r.content_id, r.stream, r.field, r.salt, r.value) for r in group.content]
     c.executemany(
         "INSERT INTO stored_events (rowid, originator_id, originator_version, topic, state)"

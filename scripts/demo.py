@@ -21,7 +21,7 @@ from scripts.anvil import AnvilMissingError
 from scripts.anvil_process import AnvilStartError
 from scripts.demo_audit import show_audit
 from scripts.demo_kill import show_kill
-from scripts.demo_order import show_order
+from scripts.demo_order import Played, show_order
 from scripts.demo_outage import show_outage
 from scripts.demo_say import DemoFailed, failed, passed, step, title
 from scripts.demo_stage import Stage, stage
@@ -45,8 +45,8 @@ FAILURES: Final = (
 )
 
 
-async def play(on: Stage, only: str | None) -> None:
-    """Play all parts, or one with the order that it needs."""
+async def play(on: Stage, only: str | None) -> Played | None:
+    """Play all parts, or one with the order that it needs; return that order."""
     played = await show_order(on) if only in (None, "order", "timeline", "audit") else None
     if only in (None, "outage"):
         await show_outage(on)
@@ -56,23 +56,26 @@ async def play(on: Stage, only: str | None) -> None:
         show_timeline(on, played)
     if only in (None, "audit"):
         show_audit(on)
+    return played
 
 
 def introduce(on: Stage) -> None:
     """Say what runs here."""
+    title("Order ledger: every step of an order is signed, and can be checked")
+    step("Play money on a local chain. Lines marked ok were checked, not only told.")
     step("data folder", str(on.folder))
     step("chain", f"anvil, chain id {on.chain.chain_id}, test USDC at {on.chain.usdc_address}")
     step("service", f"{on.service.url}, up in {on.started_in_seconds:.1f} s")
 
 
-def stay(on: Stage) -> None:
+def stay(on: Stage, played: Played | None) -> None:
     """Stay up until Ctrl-C, and say where to look."""
-    url = on.service.url
+    url, order_id = on.service.url, played.order_id if played else "ORDER_ID"
     print()
     title("Still running; play money only. Ctrl-C ends it.")
     step("catalog", f"curl -s {url}/ivxp/catalog")
     step("health", f"curl -s {url}/health")
-    step("status of an order", f"curl -s {url}/ivxp/status/ORDER_ID")
+    step("status of an order", f"curl -s {url}/ivxp/status/{order_id}")
     step("ledger", str(on.data_dir / "ledger.db"))
     step("service's log", str(on.folder / "service.log"))
     step("RPC", on.chain.rpc_url)
@@ -87,14 +90,13 @@ def stay(on: Stage) -> None:
 
 def run(only: str | None, *, keep: bool, remain: bool) -> None:
     started = time.monotonic()
-    title("Order ledger: every step of an order is signed, and can be checked.")
     with stage(keep=keep) as on:
         introduce(on)
-        asyncio.run(play(on, only))
+        played = asyncio.run(play(on, only))
         print()
         passed(f"demo: ok, every promise was kept, in {time.monotonic() - started:.1f} s")
         if remain:
-            stay(on)
+            stay(on, played)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from scripts.demo_proof import Pinned, Proven, check_answer
 from scripts.demo_say import DemoFailed, checked, expect, heading, short, step
 from scripts.demo_stage import NETWORK, Stage, poll
 
+TEST: Final = "tests/end_to_end/test_order.py"
 WORDS: Final = "The quick brown fox jumps over the lazy dog."
 SERVICE: Final = "summary_card"
 PRICE_USDC: Final = 0.5
@@ -27,9 +28,9 @@ class Played:
     proven: list[Proven] = field(default_factory=list)
 
 
-async def show_order(stage: Stage, number: int = 1) -> Played:
+async def show_order(stage: Stage) -> Played:
     """Play one order from the catalog to the signed receipt."""
-    heading(number, "One order over HTTP, as a client sees it", "order")
+    heading("1. One order over HTTP, as a client sees it", "order", TEST)
     pinned = stage.pinned()
     async with stage.buyer() as buyer:
         await _look_at_catalog(buyer, pinned)

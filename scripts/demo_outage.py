@@ -12,13 +12,14 @@ from scripts.demo_proof import Proven, check_answer
 from scripts.demo_say import checked, expect, heading, step
 from scripts.demo_stage import NETWORK, Stage, poll
 
+TEST: Final = "tests/faults/test_outage.py"
 REPEATS: Final = 3
 CLAIM: Final = "payment_claimed"
 
 
-async def show_outage(stage: Stage, number: int = 2) -> None:
+async def show_outage(stage: Stage) -> None:
     """Cut the RPC after a payment, repeat the notice, and bring the RPC back."""
-    heading(number, "The chain falls silent right after a payment", "outage")
+    heading("2. The chain falls silent right after a payment", "outage", TEST)
     async with stage.buyer() as buyer:
         order_id = str((await buyer.request(SERVICE, WORDS)).require(200)["order_id"])
         tx_hash = stage.pay(buyer, PRICE_USDC)

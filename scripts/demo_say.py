@@ -25,22 +25,25 @@ class DemoFailed(Exception):
 def expect(condition: bool, promise: str) -> None:  # noqa: FBT001 - reads as a sentence
     """Raise `DemoFailed` unless the promise was kept."""
     if not condition:
-        raise DemoFailed(promise)
+        raise DemoFailed(f"this did not hold: {promise}")
 
 
-def title(text: str, beside: str = "") -> None:
-    _console.print(Text.assemble((text, "bold"), ("  " + beside if beside else "")))
+def title(text: str) -> None:
+    _console.print(Text(text, style="bold"))
 
 
-def heading(number: int, text: str, only: str, *commands: str) -> None:
-    """Open a part and say how to repeat it alone."""
+def heading(text: str, only: str, test: str = "") -> None:
+    """Open a part and say how to repeat it alone, and which test tries it harder."""
     _console.print()
-    _console.print(Text(f"{number}. {text}", style="bold cyan"))
-    for command in (f"-m scripts.demo --only {only}", *commands):
-        _console.print(Text(f"   repeat: {python()} {command}", style="dim"), soft_wrap=True)
+    _console.print(Text(text, style="bold cyan"))
+    commands = {"alone": f"scripts.demo --only {only}", "tested": test and f"pytest {test}"}
+    for label, command in commands.items():
+        if command:
+            line = f"   {label + ':':<8}{python()} -m {command}"
+            _console.print(Text(line, style="dim"), soft_wrap=True)
 
 
-def step(label: str, outcome: str) -> None:
+def step(label: str, outcome: str = "") -> None:
     """Say what was done and what came of it."""
     _console.print(Text.assemble(f"   {label:<{LABEL_WIDTH}} ", outcome), soft_wrap=True)
 

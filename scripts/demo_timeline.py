@@ -35,9 +35,9 @@ BESIDE: Final[Mapping[str, tuple[str, str]]] = {
 """The last two of events that change no status, as far as an order of the demo has them."""
 
 
-def show_timeline(stage: Stage, played: Played, number: int = 4) -> None:
+def show_timeline(stage: Stage, played: Played) -> None:
     """Print the order's events and compare them with what the client holds."""
-    heading(number, "The order's timeline", "timeline")
+    heading("4. The order's timeline: what each step proves", "timeline")
     events = stage.entries_of(played.order_id)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("pos", justify="right", no_wrap=True)

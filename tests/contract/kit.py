@@ -83,6 +83,19 @@ class Service:
         answer = await buyer.request(service, text)
         return str(answer.require(200)["order_id"])
 
+    async def views_have(self, position: int) -> None:
+        """Wait until the views show everything up to a position."""
+        assert await self.app[RUNNER].wait_for(position, WAIT_SECONDS)
+
+    async def recorded(self, order_id: str, count: int) -> None:
+        """Wait until an order has this many events."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                position = self.app[RUNNER].position
+                if len(self.kinds(order_id)) >= count:
+                    return
+                await self.app[RUNNER].wait_for(position + 1, WAIT_SECONDS)
+
     async def status_when(self, buyer: Buyer, order_id: str, words: set[str]) -> dict[str, Any]:
         """Return the status answer once it shows one of the words.
 

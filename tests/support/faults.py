@@ -1,4 +1,4 @@
-"""What fault tests share: seeds, the ledger file as an auditor reads it, in-process ledgers."""
+"""What fault tests share: seeds, small ledgers, and the ledger file as an auditor reads it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ import threading
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 import orjson
 
-from ledger.order import Status
+from ledger.audit import NO_TRUST
+from ledger.batch import Task
+from ledger.decide import OrderCommand, decide, transfers_of
+from ledger.decision import Claimed, Decision
+from ledger.order import Order, Status
+from ledger.service import Ledger, LedgerConfig
+from ledger.store_sqlite import ContentRow
 from ledger.tiles import Tree
+from ledger.values import UnixMs, order_stream
+from scripts.audit_replay import replay
 from tests.support.load import Acknowledged
 from tests.support.service import Service
+from tests.unit.builders import CHAIN, PAYMENT_ADDRESS, PROVIDER, QUOTED_AT, STRANGER, issue_quote
 
 ONCE = frozenset(Status) - {Status.DISPUTED}
 """Kinds that an order without disputes, refunds or failures has at most once."""
@@ -33,13 +42,70 @@ def seed() -> int:
     return number
 
 
-def copy_of_ledger(data_dir: Path, to: Path) -> Path:
-    """Copy the database as a killed process left it, with its write-ahead log."""
-    to.mkdir()
-    for name in ("ledger.db", "ledger.db-wal"):
-        if (data_dir / name).exists():
-            shutil.copyfile(data_dir / name, to / name)
-    return to / "ledger.db"
+def config_in(folder: Path, clock: Callable[[], UnixMs] = lambda: QUOTED_AT) -> LedgerConfig:
+    return LedgerConfig(
+        data_dir=folder / "data",
+        guard_file=folder / "guard",
+        origin="test.example/ivxp/ledger",
+        network="base-sepolia",
+        wallet_secret=PROVIDER.secret,
+        log_seed=sha256(b"log").digest(),
+        payment_address=f"{CHAIN}:{PAYMENT_ADDRESS}",
+        recovery_address=STRANGER.address,
+        dev_chain=True,
+        clock=clock,
+    )
+
+
+@contextmanager
+def opened(folder: Path, clock: Callable[[], UnixMs] = lambda: QUOTED_AT) -> Iterator[Ledger]:
+    """Open a ledger whose writer is driven by `Ledger._writer.run`, until `start` is called."""
+    ledger = Ledger(config_in(folder, clock))
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def order_id(number: int) -> str:
+    return f"ivxp-00000000-0000-4000-8000-{number:012x}"
+
+
+def task(number: int, command: OrderCommand, content: tuple[ContentRow, ...] = ()) -> Task:
+    """Return a command of the order of that number, as `Ledger.execute` makes it."""
+
+    def decide_order(state: Order | None, claimed: Claimed) -> Decision:
+        return decide(state, command, claimed)
+
+    stream = order_stream(order_id(number))
+    return Task(stream, decide_order, command.now, transfers_of(command), content)
+
+
+def quote(number: int) -> Task:
+    return task(number, issue_quote())
+
+
+def kinds(ledger: Ledger, number: int) -> list[str]:
+    """Return the kinds of an order's events as they are stored."""
+    return [p.signed.event.kind for p in ledger.read_order(order_id(number))]
+
+
+def copy_of(service: Service, to: Path) -> Path:
+    """Copy what a killed process left, write-ahead logs and guard included; return the folder."""
+    data_dir = to / "data"
+    data_dir.mkdir(parents=True)
+    for file in service.data_dir.glob("*.db*"):
+        if not file.name.endswith("-shm"):
+            shutil.copyfile(file, data_dir / file.name)
+    shutil.copyfile(service.guard, to / "data.guard")
+    return data_dir
+
+
+def audit(data_dir: Path) -> None:
+    """Fail unless the audit of a folder, its guard and its views finds nothing wrong."""
+    guard = data_dir.with_name(data_dir.name + ".guard")
+    report = replay(data_dir, guard=guard, trust=NO_TRUST, views=data_dir / "views.db")
+    assert report.ok, report.findings
 
 
 class Record:
@@ -52,9 +118,9 @@ class Record:
         self.roots: dict[int, bytes] = {}
         self._tree = Tree()
 
-    def read(self, path: Path) -> None:
-        """Read the file; what was there before must be there now, byte for byte."""
-        connection = sqlite3.connect(path)
+    def read(self, data_dir: Path) -> None:
+        """Read the ledger; what was there before must be there now, byte for byte."""
+        connection = sqlite3.connect(data_dir / "ledger.db")
         rows = connection.execute("SELECT rowid, state FROM stored_events ORDER BY rowid")
         entries = [(position, entry) for position, entry in rows]
         connection.close()
@@ -96,10 +162,6 @@ class Record:
             for kind, count in kinds.items()
             if count > 1 and kind in ONCE
         ]
-
-
-def audit(data_dir: Path) -> None:
-    """Fail unless the audit of a ledger's folder finds nothing wrong."""
 
 
 def kill_while_starting(service: Service, *, after_seconds: float) -> None:

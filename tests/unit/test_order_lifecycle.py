@@ -1,6 +1,7 @@
 """What may follow what: all pairs of statuses against the lifecycle table, and its conditions."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from itertools import pairwise
 from typing import Final, get_args
 
@@ -270,3 +271,10 @@ def test_the_deliverable_of_the_order_is_the_one_that_was_handed_in() -> None:
 
     assert isinstance(order.deliverable, DeliverableReady)
     assert (order.deliverable.raw, order.content_held) == (b.RAW, True)
+
+
+@pytest.mark.parametrize("sample", b.ORDER_SAMPLES, ids=lambda e: e.kind)
+def test_an_evolved_order_has_exactly_the_fields_of_the_class(sample: Event) -> None:
+    order = b.apply(b.quoted_order(), sample)
+
+    assert set(vars(order)) == {field.name for field in fields(Order)}

@@ -1185,6 +1185,15 @@ def test_a_notice_of_a_part_that_stayed_while_the_other_left_is_answered_as_pend
     assert isinstance(decision.error, PaymentPending)
 
 
+def test_a_payment_that_was_mined_again_with_another_amount_stays_pending() -> None:
+    changed = b.transfer(b.PRICE + 1, fork=" other")
+
+    decision = decide(b.paused_order(), b.accept(b.mined(changed)), own(changed))
+
+    assert decision.drafts == ()
+    assert isinstance(decision.error, PaymentPending)
+
+
 def test_a_payment_that_was_mined_again_as_somebody_elses_is_refused() -> None:
     theirs = b.transfer(sender=b.STRANGER.address, fork=" other")
 

@@ -47,6 +47,7 @@ from projections.reader import ViewReader
 from projections.runner import Runner
 
 ROUTES: Final[list[Route]] = [*IVXP_ROUTES, *OPS_ROUTES]
+LEDGER_FILE: Final = "ledger.db"
 VIEWS_FILE: Final = "views.db"
 
 Part = Callable[[web.Application], AsyncIterator[None]]
@@ -73,7 +74,7 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
 
 def ledger_config(settings: Settings, clock: Clock) -> LedgerConfig:
     """Return what the ledger opens with; loads or makes the keys."""
-    wallet = _secret("SIGNER", settings.signer_source)
+    wallet = _secret(settings, "SIGNER", settings.signer_source)
     _refuse_hot_treasury(settings, wallet)
     return LedgerConfig(
         data_dir=settings.data_dir,
@@ -81,7 +82,7 @@ def ledger_config(settings: Settings, clock: Clock) -> LedgerConfig:
         origin=settings.origin,
         network=settings.network,
         wallet_secret=wallet,
-        log_seed=_secret("LOG_KEY", settings.log_key_source),
+        log_seed=_secret(settings, "LOG_KEY", settings.log_key_source),
         payment_address=settings.payment_account,
         recovery_address=settings.recovery_address.lower(),
         dev_chain=settings.dev_chain,
@@ -98,20 +99,17 @@ async def limit_writes(request: web.Request, handler: Handler) -> web.StreamResp
     return await handler(request)
 
 
-def _secret(name: str, source: str) -> bytes:
+def _secret(settings: Settings, name: str, source: str) -> bytes:
+    opened = (settings.data_dir / LEDGER_FILE).exists()
     try:
-        return load_secret(source)
+        return load_secret(source, may_create=not opened)
     except OSError as error:
         raise Misconfigured(f"LEDGER_{name}: {error}") from error
 
 
 def _refuse_hot_treasury(settings: Settings, wallet: bytes) -> None:
     """Refuse to hold a key that can move money, except on a dev chain or by consent."""
-    try:
-        address = Signer(wallet).address
-    except ValueError as error:
-        raise Misconfigured("LEDGER_SIGNER: the key is no secp256k1 key") from error
-    same = settings.payment_address.lower() == address
+    same = settings.payment_address.lower() == Signer(wallet).address
     if same and not settings.dev_chain and not settings.allow_hot_treasury:
         raise Misconfigured(
             "PAYMENT_ADDRESS is the signing wallet, whose key this service holds; use another "

@@ -61,9 +61,18 @@ class Settings(BaseSettings):
     handler_timeout: Annotated[float, Field(gt=0, le=86400)] = 3600.0
     handlers_at_once: Annotated[int, Field(ge=1, le=1000)] = 8
     loop_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
+    auth_secret_file: Path | None = None
+    operators: Words = ()
+    workers: Words = ()
+    auditors: Words = ()
+    work_lease: Annotated[int, Field(ge=1, le=86400)] = 300
+    hook_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    screen: Annotated[str, Field(pattern=r"^([\w.]+:\w+)?$")] = ""
     dev_chain: bool = False
 
-    @field_validator("rpc_urls", "trusted_proxies", mode="before")
+    @field_validator(
+        "rpc_urls", "trusted_proxies", "operators", "workers", "auditors", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -80,6 +89,14 @@ class Settings(BaseSettings):
         except InvalidInput as error:
             raise _problem(error.message) from error
         return text
+
+    @field_validator("operators", "workers", "auditors")
+    @classmethod
+    def _wallets(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(parse_address(word) for word in words)
+        except InvalidInput as error:
+            raise _problem(error.message) from error
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -136,6 +153,11 @@ class Settings(BaseSettings):
     def log_key_source(self) -> str:
         """Where the log's Ed25519 seed comes from."""
         return self.log_key or f"file:{self.data_dir / 'keys' / 'log.json'}"
+
+    @property
+    def auth_secret_source(self) -> str:
+        """Where the secret comes from that tokens are made with."""
+        return f"file:{self.auth_secret_file or self.data_dir / 'keys' / 'auth.json'}"
 
     @property
     def payment_account(self) -> str:

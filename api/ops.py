@@ -13,10 +13,16 @@ from api.routes import Route
 
 
 class HealthResponse(BaseModel):
-    """GET /health: times in Unix milliseconds, `lag` in events that the views lack."""
+    """GET /health: times in Unix milliseconds, `lag` in events that the views lack.
+
+    `origin` and `log_key` (C2SP verifier key) are what checkpoints are checked with; pin them from
+    a source that you trust, the service itself is only the most convenient one.
+    """
 
     status: str
     timestamp: int
+    origin: str
+    log_key: str
     network: str
     dev_chain: bool
     payments: str
@@ -32,6 +38,8 @@ async def get_health(request: web.Request) -> web.Response:
     body = {
         "status": "ok",
         "timestamp": app[LEDGER].clock(),
+        "origin": app[LEDGER].origin,
+        "log_key": app[LEDGER].log_key.vkey,
         "network": app[SETTINGS].network,
         "dev_chain": app[SETTINGS].dev_chain,
         "payments": payments,

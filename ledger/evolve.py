@@ -12,7 +12,7 @@ from typing import Final, assert_never
 from ledger.entry import SignedEvent
 from ledger.event import ClientText, Finality, Transfer
 from ledger.money import Bucket, Money
-from ledger.order import Dispute, OpenClaim, Order, Status, changed
+from ledger.order import Dispute, OpenClaim, Order, Pushes, PushTarget, Status, changed
 from ledger.order_events import (
     AcceptanceLapsed,
     AnswerLapsed,
@@ -84,6 +84,7 @@ def evolve(order: Order | None, signed: SignedEvent) -> Order:
 
 
 _STATUS_WORDS: Final = frozenset(Status)
+_LAST_OUTCOMES: Final = frozenset({"accepted", "blocked", "exhausted"})
 
 
 def _quoted(signed: SignedEvent, event: OrderQuoted) -> Order:
@@ -129,9 +130,9 @@ def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
         case DeliverableReady():
             return changed(order, deliverable=event)
         case DeliveryFailed():
-            return order
+            return _pushed(order, event, at) if event.reason == "push_exhausted" else order
         case PushAttempted() | DeliverablePosted():
-            return changed(order, push_attempts=event.attempt)
+            return changed(_pushed(order, event, at), push_attempts=event.attempt)
         case DeliverableCollected() | DownloadNoted():
             return changed(order, collected=True)
         case DeliveryConfirmed():
@@ -222,6 +223,18 @@ def _accepted(order: Order, event: ProcessingStarted | NoticeAccepted) -> Order:
         nonces=_with_nonce(order.nonces, event.nonce, event.notice),
         delivery_endpoint_id=event.delivery_endpoint_id or order.delivery_endpoint_id,
     )
+
+
+def _pushed(
+    order: Order, event: PushAttempted | DeliverablePosted | DeliveryFailed, at: UnixMs
+) -> Order:
+    target: PushTarget = "delivery_endpoint"
+    over = True
+    if isinstance(event, PushAttempted):
+        target, over = event.target, event.outcome in _LAST_OUTCOMES
+    before = order.pushes.get(target)
+    attempts = (before.attempts if before else 0) + 1
+    return changed(order, pushes={**order.pushes, target: Pushes(attempts, at, over)})
 
 
 def _with_nonce(

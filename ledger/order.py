@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from ledger.event import ClientText, Finality
 from ledger.money import Money
@@ -69,6 +69,18 @@ class OpenClaim:
     since: UnixMs
 
 
+PushTarget = Literal["delivery_endpoint", "contact_endpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pushes:
+    """What was recorded of the pushes to one target; `over` says that no more will come."""
+
+    attempts: int
+    last_at: UnixMs
+    over: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Dispute:
     """The latest dispute of an order; it stays open beside the status until it is closed."""
@@ -104,6 +116,7 @@ class Order:
     erased: frozenset[str] = frozenset()
     delivery_endpoint_id: str | None = None
     push_attempts: int = 0
+    pushes: Mapping[PushTarget, Pushes] = field(default_factory=dict)
     collected: bool = False
     confirmation: DeliveryConfirmed | None = None
     dispute: Dispute | None = None

@@ -67,7 +67,8 @@ class Ledger:
 
     def __init__(self, config: LedgerConfig) -> None:
         """Open or create it; on `Misconfigured` or `VerificationError` nothing is held."""
-        config.data_dir.mkdir(parents=True, exist_ok=True)
+        # It holds clients' words and the keys: for this user alone.
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.guard_file.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(config.data_dir / "ledger.lock")
         self.clock: Final = config.clock

@@ -111,10 +111,11 @@ class Signer:
         return "0x" + raw[:64].hex() + f"{raw[64] + 27:02x}"
 
 
-def load_secret(source: str) -> bytes:
+def load_secret(source: str, *, may_create: bool = True) -> bytes:
     """Return the 32 secret bytes that `file:PATH` or `env:NAME` names.
 
-    A missing file is made with a fresh random key and mode 0600. Raises `Misconfigured`.
+    A missing file is made with a fresh random key and mode 0600, unless a ledger that was opened
+    with the lost key exists already. Raises `Misconfigured`.
     """
     scheme, _, rest = source.partition(":")
     if scheme == "env" and rest:
@@ -122,6 +123,9 @@ def load_secret(source: str) -> bytes:
     if scheme == "file" and rest:
         path = Path(rest)
         if not path.exists():
+            if not may_create:
+                msg = f"{path} is missing, and the ledger was opened with the key that it held"
+                raise Misconfigured(msg)
             write_secret(path, secrets.token_bytes(32))
         return _secret_from_file(path)
     msg = "a key source is file:PATH or env:NAME"

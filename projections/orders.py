@@ -11,6 +11,7 @@ from ledger.money import Bucket
 from ledger.order import Order, Status
 from ledger.service import Placed
 from ledger.values import order_of_stream
+from projections.work import push_to_come
 
 Row = dict[str, object]
 
@@ -55,7 +56,7 @@ class OrderView:
 
 def order_row(order: Order, position: int) -> Row:
     """Return the row of an order whose newest event stands at `position`."""
-    money, ready = order.money, order.deliverable
+    money, ready, push = order.money, order.deliverable, push_to_come(order)
     return {
         "order_id": order.id,
         "status": str(order.status),
@@ -70,7 +71,7 @@ def order_row(order: Order, position: int) -> Row:
         "paused": int(order.paused),
         "claims_open": len(order.claims),
         "dispute_open": int(order.dispute_open),
-        "push_pending": 0,
+        "push_pending": int(push is not None and push.target == "delivery_endpoint"),
         "rating": order.confirmation.rating if order.confirmation else None,
         "content_id": ready.content_id if ready else None,
         "content_hash": ready.raw if ready else None,

@@ -141,7 +141,7 @@ class Runner:
         self._path = path
         self._wake = threading.Event()
         self._stopping = False
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[int, asyncio.Future[bool]]] = []
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="views", daemon=True)
         self._failed_at: int | None = None
@@ -181,10 +181,9 @@ class Runner:
         if self.position >= position:
             return True
         try:
-            await asyncio.wait_for(reached, timeout_seconds)
+            return await asyncio.wait_for(reached, timeout_seconds)
         except TimeoutError:
             return False
-        return True
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -206,6 +205,7 @@ class Runner:
             if self._failed_at != self._projector.position:
                 self._failed_at = self._projector.position
                 _log.exception("views stopped", position=self._failed_at)
+            self._give_up()
         else:
             self._failed_at = None
 
@@ -218,11 +218,20 @@ class Runner:
         with self._lock:
             done = [w for w in self._waiters if w[0] <= self.position]
             self._waiters = [w for w in self._waiters if w[0] > self.position and not w[1].done()]
-        for _, waiter in done:
-            if not waiter.done():
-                waiter.get_loop().call_soon_threadsafe(_set, waiter)
+        _tell(done, reached=True)
+
+    def _give_up(self) -> None:
+        with self._lock:
+            left, self._waiters = self._waiters, []
+        _tell(left, reached=False)
 
 
-def _set(waiter: asyncio.Future[None]) -> None:
+def _tell(waiters: list[tuple[int, asyncio.Future[bool]]], *, reached: bool) -> None:
+    for _, waiter in waiters:
+        if not waiter.done():
+            waiter.get_loop().call_soon_threadsafe(_set, waiter, reached)
+
+
+def _set(waiter: asyncio.Future[bool], reached: bool) -> None:  # noqa: FBT001 - a callback
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(reached)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from ledger.money import Bucket
-from ledger.order import Order, Status
+from ledger.order import Order, PushTarget, Status
+from ledger.values import UnixMs
 
 
 class WorkKind(StrEnum):
@@ -21,6 +23,8 @@ class WorkKind(StrEnum):
     """Watch a transaction that counts until its block is final; key = tx hash."""
     HANDLER = "handler"
     """Produce the deliverable; key empty."""
+    PUSH = "push"
+    """Send the deliverable; key = target and number of the coming attempt, since the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,47 @@ class Work:
     since_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A push that is still to come: how many were made, and when the last of them ended.
+
+    Before the first, `since_ms` is when the deliverable was ready.
+    """
+
+    target: PushTarget
+    endpoint_id: str
+    made: int
+    since_ms: UnixMs
+
+
+_NOT_PUSHED_IN: Final = frozenset({Status.CONFIRMED, Status.REFUNDED})
+
+
+def push_to_come(order: Order) -> Push | None:
+    """Return the push that an order still waits for, also while its payment holds it back.
+
+    The endpoint that the client named with its payment is the only target if there is one; else
+    the contact endpoint of the quote is tried. A client that signed for the content needs none.
+    """
+    if not order.content_held or order.status in _NOT_PUSHED_IN:
+        return None
+    target: PushTarget = "delivery_endpoint"
+    endpoint_id = order.delivery_endpoint_id
+    if endpoint_id is None:
+        target, endpoint_id = "contact_endpoint", order.terms.contact_endpoint_id
+    recorded = order.pushes.get(target)
+    if endpoint_id is None or endpoint_id in order.erased or (recorded and recorded.over):
+        return None
+    if recorded is None:
+        return Push(target, endpoint_id, 0, order.status_at[Status.READY])
+    return Push(target, endpoint_id, recorded.attempts, recorded.last_at)
+
+
+def pushes_made(work: Work) -> int:
+    """Return how many pushes came before the one that a `PUSH` entry stands for."""
+    return int(work.key.rpartition(":")[2]) - 1
+
+
 def work_of(order: Order) -> list[Work]:
     """Return everything that is to do for an order."""
     todo = [Work(order.id, WorkKind.CLAIM, c.tx_hash, c.since) for c in order.claims]
@@ -43,4 +88,8 @@ def work_of(order: Order) -> list[Work]:
     if order.status is Status.PROCESSING and not order.paused:
         since = order.status_at[Status.PROCESSING]
         todo.append(Work(order.id, WorkKind.HANDLER, "", since))
+    push = push_to_come(order)
+    if push is not None and not order.paused:
+        key = f"{push.target}:{push.made + 1}"
+        todo.append(Work(order.id, WorkKind.PUSH, key, push.since_ms))
     return todo

@@ -63,7 +63,7 @@ def introduce(on: Stage) -> None:
     """Say what runs here."""
     title("Order ledger: every step of an order is signed, and can be checked")
     step("Play money on a local chain. Lines marked ok were checked, not only told.")
-    step("data folder", str(on.folder))
+    step("data folder", f"{on.folder}, removed at the end (kept with --keep)")
     step("chain", f"anvil, chain id {on.chain.chain_id}, test USDC at {on.chain.usdc_address}")
     step("service", f"{on.service.url}, up in {on.started_in_seconds:.1f} s")
 

@@ -12,7 +12,7 @@ from scripts.demo_proof import Proven, check_answer
 from scripts.demo_say import checked, expect, heading, step
 from scripts.demo_stage import NETWORK, Stage, poll
 
-TEST: Final = "tests/faults/test_outage.py"
+TEST: Final = "tests/contract/test_payments.py -k silent_chain"
 REPEATS: Final = 3
 CLAIM: Final = "payment_claimed"
 
@@ -26,7 +26,7 @@ async def show_outage(stage: Stage) -> None:
         notice = buyer.notice(order_id, tx_hash, NETWORK)
         stage.proxy.cut()
         try:
-            step("paid, then RPC cut", "the money is gone, nobody can look it up")
+            step("paid, then RPC cut", "the client has paid, and nobody can look it up")
             kept = await _notify(stage, buyer, notice, order_id)
             await _repeat(stage, buyer, notice, kept)
         finally:

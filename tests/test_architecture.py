@@ -43,7 +43,9 @@ def wrong_imports(place: Path, tree: ast.Module) -> Iterator[str]:
         top = module.partition(".")[0]
         if top in forbidden:
             yield f"{place}:{line}: {package} must not import {top}"
-        if top == "eventsourcing" and not place.match("ledger/store*.py"):
+        # The benchmark measures the library beside us, used the plain way.
+        compared = place == Path("scripts/bench_library.py")
+        if top == "eventsourcing" and not place.match("ledger/store*.py") and not compared:
             yield f"{place}:{line}: only ledger/store*.py may import eventsourcing"
 
 

@@ -128,6 +128,18 @@ class CatalogResponse(BaseModel):
     provider: str
     wallet_address: str
     services: list[ServiceEntry]
+    dev_chain: bool | None = None
+
+
+class PaymentView(BaseModel):
+    """What status says of the money where the status word does not say it; in micro-USDC."""
+
+    outcome: Literal["pending", "orphaned"] | None = None
+    claims_open: int | None = None
+    pending_micros: str | None = None
+    late_micros: str | None = None
+    orphaned_micros: str | None = None
+    refunded_micros: str | None = None
 
 
 class StatusResponse(BaseModel):
@@ -142,10 +154,11 @@ class StatusResponse(BaseModel):
     content_hash: str | None = None
     expired: bool | None = None
     expires_at: str | None = None
+    payment: PaymentView | None = None
 
 
 class LedgerBlock(BaseModel):
-    """What proves a write; see docs/events.md."""
+    """What proves a write; see docs/http.md."""
 
     position: int
     leaf: str
@@ -200,6 +213,7 @@ class DeliverableResponse(BaseModel):
     content_type: str
     content_hash: str
     delivered_at: str
+    content_encoding: Literal["base64"] | None = None
 
 
 class ErrorResponse(BaseModel):
@@ -209,3 +223,4 @@ class ErrorResponse(BaseModel):
     message: str
     details: dict[str, object] | None = None
     retryable: bool | None = None
+    ledger: LedgerBlock | None = None

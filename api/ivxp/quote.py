@@ -112,6 +112,8 @@ def _offering(catalog: Catalog, message: QuoteRequest) -> Offering:
 
 def _hold(request: web.Request, order_id: str, client: str) -> None:
     settings = request.app[SETTINGS]
+    if not settings.max_open_quotes:
+        return
     address = client_address(request, settings.proxy_networks)
     now = request.app[LEDGER].clock() // 1000
     holders = {f"address {address}": 0}

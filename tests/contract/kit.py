@@ -184,3 +184,12 @@ def strict_text(order_id: str, tx_hash: str, nonce: str, stamp: str | None = Non
     """Return the notice text that carries a nonce."""
     rest = f"Nonce: {nonce} | Timestamp: {stamp or utc_now()}"
     return f"IVXP-DELIVER | Order: {order_id} | Payment: {tx_hash} | {rest}"
+
+
+async def chain_recognised(buyer: Buyer) -> None:
+    """Ask as an operator does, until payments can be verified."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            if (await buyer.get("/health")).require(200)["payments"] == "ready":
+                return
+            await asyncio.sleep(POLL_SECONDS)

@@ -39,10 +39,9 @@ def service(tmp_path: Path, chain: DevChain, payee: str) -> Iterator[Service]:
 class Rounds:
     """Starts and kills one service on one data folder, and looks at what each kill left."""
 
-    def __init__(self, service: Service, load: Load, folder: Path) -> None:
+    def __init__(self, service: Service, load: Load) -> None:
         self._service = service
         self._load = load
-        self._folder = folder
         self.record = Record()
         self.starts: list[float] = []
         self.cut_off = 0
@@ -51,16 +50,14 @@ class Rounds:
         began = time.monotonic()
         await asyncio.to_thread(self._service.start)
         self.starts.append(time.monotonic() - began)
-        await self._load.up(self._service.url)
 
     async def kill(self) -> None:
         self.cut_off += self._load.under_way
         self._service.kill()
         await self._load.down()
 
-    async def inspect(self, name: str) -> None:
+    async def inspect(self, copy: Path) -> None:
         """Read and audit the ledger just as the kill left it."""
-        copy = copy_of(self._service, self._folder / name)
         await asyncio.to_thread(self._check, copy, list(self._load.acknowledged))
 
     def _check(self, copy: Path, promised: list[Acknowledged]) -> None:
@@ -79,16 +76,17 @@ async def test_fifty_kills_under_load_lose_and_double_no_acknowledged_step(
     chance = Random(number)  # noqa: S311 - a reproducible choice
     began = time.monotonic()
     async with Load(chain, payee, buyers=BUYERS, seed=number) as load:
-        rounds = Rounds(service, load, tmp_path)
+        rounds = Rounds(service, load)
         await rounds.start()
         for each in range(ROUNDS):
+            await load.up(service.url)
             await load.more(chance.randint(1, 40))
             # Not only right after an answer: also while the next batch is on its way to the disk.
             await asyncio.sleep(chance.uniform(0, 0.03))
             await rounds.kill()
-            looking = asyncio.create_task(rounds.inspect(f"round {each}"))
-            await rounds.start()
-            await looking
+            copy = copy_of(service, tmp_path / f"round {each}")
+            await asyncio.gather(rounds.start(), rounds.inspect(copy))
+        await load.up(service.url)
         await load.more(BUYERS)
 
     assert service.stop() == 0

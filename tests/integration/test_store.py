@@ -93,12 +93,12 @@ def filled(folder: Path, orders: int = 3) -> Path:
         "UPDATE OR REPLACE stored_events SET originator_version=1 WHERE rowid=2",
         "DELETE FROM stored_events WHERE rowid=2",
         "DELETE FROM stored_events",
-        "REPLACE INTO stored_events (rowid, originator_id, originator_version, topic, state)"
-        " VALUES (2, 'a', 1, 'paid', x'00')",
-        "INSERT OR REPLACE INTO stored_events SELECT originator_id, originator_version,"
-        " 'paid', x'00' FROM stored_events WHERE rowid=2",
-        "INSERT INTO stored_events SELECT originator_id, originator_version, topic, state"
-        " FROM stored_events WHERE rowid=2 ON CONFLICT DO UPDATE SET state=x'00'",
+        """REPLACE INTO stored_events (rowid, originator_id, originator_version, topic, state)
+            VALUES (2, 'a', 1, 'paid', x'00')""",
+        """INSERT OR REPLACE INTO stored_events SELECT originator_id, originator_version,
+            'paid', x'00' FROM stored_events WHERE rowid=2""",
+        """INSERT INTO stored_events SELECT originator_id, originator_version, topic, state
+            FROM stored_events WHERE rowid=2 ON CONFLICT DO UPDATE SET state=x'00'""",
     ],
 )
 def test_an_event_can_be_neither_changed_nor_taken_away(tmp_path: Path, statement: str) -> None:
@@ -130,9 +130,8 @@ def test_the_connection_that_writes_syncs_every_commit(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_process(tmp_path: Path) -> None:
-    with opened(tmp_path):
-        with pytest.raises(Misconfigured, match="another process"):
-            Ledger(config_in(tmp_path))
+    with opened(tmp_path), pytest.raises(Misconfigured, match="another process"):
+        Ledger(config_in(tmp_path))
     with opened(tmp_path):
         pass
 

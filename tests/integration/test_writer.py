@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
+from typing import Self
 
 import pytest
 
@@ -226,7 +227,7 @@ class Held:
         self._go = Event()
         self.reached = Event()
 
-    def __enter__(self) -> "Held":
+    def __enter__(self) -> Self:
         self._ledger.store.append = self._wait  # type: ignore[method-assign]
         self._ledger.start()
         return self

@@ -61,9 +61,9 @@ class Wallet:
     """A party that signs texts."""
 
     def __init__(self, name: str) -> None:
-        secret = sha256(f"wallet {name}".encode()).digest()
-        self._key = PrivateKey(secret)
-        self.address: Final = Signer(secret).address
+        self.secret: Final = sha256(f"wallet {name}".encode()).digest()
+        self._key = PrivateKey(self.secret)
+        self.address: Final = Signer(self.secret).address
         self.account: Final = f"{CHAIN}:{self.address}"
 
     def sign(self, text: str) -> ClientText:
@@ -82,6 +82,7 @@ class LedgerFiles:
     """One ledger on disk; `erased` are the content rows that were deleted from it."""
 
     folder: Path
+    recovery: str = RECOVERY
     erased: list[ContentRow] = field(default_factory=list)
 
     @property
@@ -107,7 +108,7 @@ class LedgerFiles:
                 wallet_secret=WALLET_SECRET,
                 log_seed=LOG_SEED,
                 payment_address=f"{CHAIN}:{PAYMENT_ADDRESS}",
-                recovery_address=RECOVERY,
+                recovery_address=self.recovery,
                 dev_chain=True,
                 clock=clock,
             )
@@ -119,7 +120,7 @@ class Teller:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.now = UnixMs(START)
+        self.now = max(UnixMs(START), ledger.store.last_at())
         self.blocks = 100
         self.erased: list[str] = []
 
@@ -495,9 +496,11 @@ async def opening(teller: Teller) -> None:
     )
 
 
-def write_ledger(folder: Path, *, events: int, at_once: int = 1) -> LedgerFiles:
+def write_ledger(
+    folder: Path, *, events: int, at_once: int = 1, recovery: str = RECOVERY
+) -> LedgerFiles:
     """Write a ledger of at least that many events; `at_once` stories share the commits."""
-    files = LedgerFiles(folder)
+    files = LedgerFiles(folder, recovery)
     ledger = files.open()
     ledger.start()
     try:

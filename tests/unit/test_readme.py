@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from api.body import parse_json
 from api.config import Settings
+from api.ivxp.models import ConfirmationRequest, DeliveryRequest, QuoteRequest
 from api.ivxp.views import _WORDS
 from ledger.checkpoint import LogKey
 from ledger.entry import Draft, Seal, seal
@@ -18,6 +21,7 @@ from ledger.events import EVENT_OF
 from ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
 from ledger.order import NEXT, Status
 from ledger.signing import Signer
+from ledger.texts import parse_notice, parse_receipt
 from scripts import demo_kill, demo_order, demo_outage
 from scripts.demo_timeline import BESIDE, PROVES
 from tests.unit import builders as b
@@ -32,6 +36,11 @@ PAGES = {
 }
 
 
+ORIGIN = "ledger.example/readme"
+PROVIDER = Signer(b"\x01" * 32)
+LOG_KEY = LogKey(ORIGIN, b"\x02" * 32)
+ORDER_ID = "ivxp-00000000-0000-4000-8000-000000000001"
+MESSAGES: tuple[type[BaseModel], ...] = (QuoteRequest, DeliveryRequest, ConfirmationRequest)
 IN_WORDS = {"refund_policy"}
 """Settings whose default the operator's page describes, not quotes."""
 
@@ -117,13 +126,38 @@ def test_every_link_inside_the_repository_leads_somewhere() -> None:
 
 def test_the_tests_that_the_demo_names_exist() -> None:
     for part in (demo_order, demo_outage, demo_kill):
-        assert (ROOT / part.TEST).is_file(), part.TEST
+        path, _, chosen = part.TEST.partition(" -k ")
+        assert chosen in (ROOT / path).read_text("utf-8"), part.TEST
 
 
-ORIGIN = "ledger.example/readme"
-PROVIDER = Signer(b"\x01" * 32)
-LOG_KEY = LogKey(ORIGIN, b"\x02" * 32)
-ORDER_ID = "ivxp-00000000-0000-4000-8000-000000000001"
+def test_the_messages_of_the_order_by_hand_are_those_of_the_protocol() -> None:
+    section = README.partition("## One order by hand")[2].partition("\n## ")[0]
+    placeholders = [
+        ('"tx_hash":"0x..."', f'"tx_hash":"{b.tx("readme")}"'),
+        ('address":"0x..."', f'address":"{b.CLIENT.address}"'),
+    ]
+    for placeholder, value in placeholders:
+        section = section.replace(placeholder, value)
+    bodies = re.findall(r"-d '(.*?)'", section, re.DOTALL)
+
+    for model, body in zip(MESSAGES, bodies, strict=True):
+        model.model_validate(parse_json(body.encode()))
+
+
+def test_the_texts_of_the_order_by_hand_are_those_that_clients_sign() -> None:
+    section = README.partition("## One order by hand")[2].partition("\n## ")[0]
+    values = {
+        "<order_id>": ORDER_ID,
+        "<tx_hash>": b.tx("readme"),
+        "<sha256 of content>": b.digest_of("readme"),
+        "...": "2026-01-01T12:00:00Z",
+    }
+    notice, receipt = re.findall(r"(Order: <order_id> .*)", section)
+    for placeholder, value in values.items():
+        notice, receipt = (text.replace(placeholder, value) for text in (notice, receipt))
+
+    assert parse_notice(notice).tx_hash == b.tx("readme")
+    assert parse_receipt(receipt).content_hash == b.digest_of("readme")
 
 
 def answer_of_a_write() -> dict[str, object]:

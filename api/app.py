@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from api.auth import AUTH_ROUTES, is_staff, require_role
 from api.background import Background
 from api.catalog import load_catalog, load_handlers
 from api.config import Settings
@@ -22,21 +23,32 @@ from api.keys import (
     BACKGROUND,
     CATALOG,
     CHAIN,
+    CHALLENGES,
     HANDLERS,
+    LEASES,
     LEDGER,
     LIMITS,
     RUNNER,
     SETTINGS,
+    TOKENS,
     VIEWS,
     ChainLink,
 )
+from api.leases import Leases
 from api.limits import Limits, client_address
 from api.ops import OPS_ROUTES
+from api.quoter import QUOTERS, SCREEN, Quoters, Screen
 from api.routes import Route, register
+from api.signin import Challenges
+from api.tokens import Revoked, Tokens
+from api.wellknown import WELL_KNOWN_ROUTES
+from api.work import WORK_ROUTES
+from api.workers.chain_loop import scan_loop
 from api.workers.claims import resolve_claims
 from api.workers.handlers import HandlerRunner
 from api.workers.loop import WorkLoop
 from api.workers.payments import watch_payments
+from api.workers.push import push_loop
 from ledger.chain import Chain
 from ledger.errors import ChainUnavailable, Misconfigured
 from ledger.log_events import ChainBound
@@ -46,9 +58,16 @@ from ledger.signing import Signer, load_secret
 from projections.reader import ViewReader
 from projections.runner import Runner
 
-ROUTES: Final[list[Route]] = [*IVXP_ROUTES, *OPS_ROUTES]
+ROUTES: Final[list[Route]] = [
+    *IVXP_ROUTES,
+    *WELL_KNOWN_ROUTES,
+    *AUTH_ROUTES,
+    *WORK_ROUTES,
+    *OPS_ROUTES,
+]
 LEDGER_FILE: Final = "ledger.db"
 VIEWS_FILE: Final = "views.db"
+REVOKED_FILE: Final = "revoked.json"
 
 Part = Callable[[web.Application], AsyncIterator[None]]
 """What starts before its `yield` and ends after it."""
@@ -60,15 +79,21 @@ _log = structlog.get_logger(__name__)
 def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Application:
     """Return the application. Raises `Misconfigured` before anything is opened."""
     app = web.Application(
-        middlewares=[errors_as_json, limit_writes], client_max_size=settings.body_max_bytes
+        middlewares=[errors_as_json, limit_writes, require_role],
+        client_max_size=settings.body_max_bytes,
     )
     app[SETTINGS] = settings
     app[CATALOG] = load_catalog(settings.catalog)
     app[HANDLERS] = load_handlers(app[CATALOG])
+    app[QUOTERS] = Quoters(app[CATALOG], settings)
+    app[SCREEN] = Screen(settings)
+    app[LEASES] = Leases(settings.work_lease)
+    app[CHALLENGES] = Challenges()
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
     register(app, ROUTES)
     config = ledger_config(settings, clock)
-    app.cleanup_ctx.append(_parts(_with(config), _chain, _loops))
+    app[TOKENS] = _tokens(settings)
+    app.cleanup_ctx.append(_parts(_with(config), _quoters, _chain, _loops, push_loop, scan_loop))
     return app
 
 
@@ -93,7 +118,7 @@ def ledger_config(settings: Settings, clock: Clock) -> LedgerConfig:
 @web.middleware
 async def limit_writes(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Count writes per address before anything else is done for them."""
-    if request.method in _WRITES:
+    if request.method in _WRITES and not is_staff(request):
         address = client_address(request, request.app[SETTINGS].proxy_networks)
         request.app[LIMITS].count_write(address)
     return await handler(request)
@@ -105,6 +130,15 @@ def _secret(settings: Settings, name: str, source: str) -> bytes:
         return load_secret(source, may_create=not opened)
     except OSError as error:
         raise Misconfigured(f"LEDGER_{name}: {error}") from error
+
+
+def _tokens(settings: Settings) -> Tokens:
+    """Return the tokens; a secret that was lost may be made anew: everybody signs in again."""
+    try:
+        secret = load_secret(settings.auth_secret_source)
+    except OSError as error:
+        raise Misconfigured(f"LEDGER_AUTH_SECRET_FILE: {error}") from error
+    return Tokens(secret, settings, Revoked(settings.data_dir / REVOKED_FILE))
 
 
 def _refuse_hot_treasury(settings: Settings, wallet: bytes) -> None:
@@ -153,6 +187,12 @@ def _with(config: LedgerConfig) -> Part:
     return ledger_context
 
 
+async def _quoters(app: web.Application) -> AsyncIterator[None]:
+    """Be able to ask quoters elsewhere."""
+    async with app[QUOTERS].connected():
+        yield
+
+
 async def _chain(app: web.Application) -> AsyncIterator[None]:
     """Connect the chain, if one is configured, and recognise it."""
     settings = app[SETTINGS]
@@ -189,11 +229,13 @@ async def bind_chain(app: web.Application) -> None:
         return
     try:
         await link.chain.check_identity()
-        genesis = await link.chain.genesis_hash()
+        genesis, head = await link.chain.first_contact()
     except ChainUnavailable as error:
         _log.warning("the chain does not answer", detail=error.message)
         return
-    bound = ChainBound(chain=settings.chain, genesis_hash=genesis, token=settings.token)
+    bound = ChainBound(
+        chain=settings.chain, genesis_hash=genesis, token=settings.token, block_number=head
+    )
     await app[LEDGER].bind_chain(bound)
     link.bound = True
 

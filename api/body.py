@@ -36,7 +36,11 @@ class BodyTooLarge(InvalidInput):
 
 async def read_model(request: web.Request, model: type[M]) -> M:
     """Return the body as a model, or raise `InvalidInput` naming the field at fault."""
-    value = parse_json(await read_body(request))
+    return validated(parse_json(await read_body(request)), model)
+
+
+def validated(value: object, model: type[M]) -> M:
+    """Return JSON as a model, or raise `InvalidInput` naming the field at fault."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

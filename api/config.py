@@ -20,6 +20,7 @@ USDC: Final = {
     "base-sepolia": "0x036cbd53842c5426634e7929541ec2318f3dcf7e",
 }
 """Circle's USDC contracts, lower case."""
+MAX_PUSH_DELAY: Final = 7 * 86400
 
 Words = Annotated[tuple[str, ...], NoDecode]
 
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
     body_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     handler_timeout: Annotated[float, Field(gt=0, le=86400)] = 3600.0
     handlers_at_once: Annotated[int, Field(ge=1, le=1000)] = 8
+    push_allow_private: bool = False
+    push_timeout: Annotated[float, Field(gt=0, le=60)] = 10.0
+    push_schedule: str = "0,10,60,300,1800"
+    push_at_once: Annotated[int, Field(ge=1, le=1000)] = 32
+    push_per_host: Annotated[int, Field(ge=1, le=100)] = 2
     loop_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     auth_secret_file: Path | None = None
     operators: Words = ()
@@ -68,6 +74,8 @@ class Settings(BaseSettings):
     work_lease: Annotated[int, Field(ge=1, le=86400)] = 300
     hook_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     screen: Annotated[str, Field(pattern=r"^([\w.]+:\w+)?$")] = ""
+    scan_interval: Annotated[float, Field(ge=0, le=60)] = 2.0
+    scan_blocks: Annotated[int, Field(ge=1, le=100_000)] = 2000
     dev_chain: bool = False
 
     @field_validator(
@@ -116,6 +124,17 @@ class Settings(BaseSettings):
         except InvalidInput as error:
             raise _problem(error.message) from error
         return amount
+
+    @field_validator("push_schedule")
+    @classmethod
+    def _delays(cls, text: str) -> str:
+        try:
+            delays = [float(word) for word in text.split(",")]
+        except ValueError as error:
+            raise _problem("a comma list of seconds is needed") from error
+        if not all(0 <= delay <= MAX_PUSH_DELAY for delay in delays):
+            raise _problem(f"a delay lies between 0 and {MAX_PUSH_DELAY} seconds")
+        return text
 
     @field_validator("catalog")
     @classmethod
@@ -168,6 +187,11 @@ class Settings(BaseSettings):
     def safe_above_micros(self) -> int | None:
         """Above this amount a payment needs a `safe` block, in micro-USDC."""
         return None if self.safe_above_usdc is None else micros_of_usdc(self.safe_above_usdc)
+
+    @property
+    def push_delays(self) -> tuple[float, ...]:
+        """The seconds before each attempt of a push; there are as many attempts as delays."""
+        return tuple(float(word) for word in self.push_schedule.split(","))
 
     @property
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -11,8 +11,11 @@ from aiohttp.typedefs import Handler
 
 from api.answers import LEDGER_HEAD, json_response, ledger_block, ledger_head
 from api.body import BodyTimeout, BodyTooLarge
+from api.hooks import HookUnavailable
 from api.keys import LEDGER
 from api.limits import RateLimited
+from api.quoter import Screened
+from api.tokens import Forbidden, TokenRefused
 from ledger.errors import (
     ChainUnavailable,
     Conflict,
@@ -37,8 +40,11 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     BodyTimeout: 408,
     BodyTooLarge: 413,
     Unauthorized: 401,
+    TokenRefused: 401,
     PaymentRefused: 402,
     PaymentPending: 402,
+    Forbidden: 403,
+    Screened: 403,
     NotFound: 404,
     PaymentTooLate: 408,
     Conflict: 409,
@@ -46,6 +52,7 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     Gone: 410,
     RateLimited: 429,
     ChainUnavailable: 503,
+    HookUnavailable: 503,
     Overloaded: 503,
     OutcomeUnknown: 503,
     StoreUnavailable: 503,
@@ -54,7 +61,7 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
 """HTTP status by error type."""
 
 RETRY_AFTER_SECONDS: Final = 2
-_CODE_STATUS: Final = {"PAYLOAD_TOO_LARGE": 413}
+_CODE_STATUS: Final = {"PAYLOAD_TOO_LARGE": 413, "WALLET_MISMATCH": 422}
 _HTTP_CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE"}
 
 _log = structlog.get_logger(__name__)
@@ -87,7 +94,7 @@ def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:
     body: dict[str, object] = {"error": error.code, "message": error.message}
     if error.details:
         body["details"] = dict(error.details)
-    headers = {}
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, TokenRefused) else {}
     if error.retryable:
         body["retryable"] = True
         wait = error.retry_after if isinstance(error, RateLimited) else RETRY_AFTER_SECONDS

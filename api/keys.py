@@ -11,7 +11,10 @@ from api.background import Background
 from api.catalog import Catalog
 from api.config import Settings
 from api.handler import Handler
+from api.leases import Leases
 from api.limits import Limits
+from api.signin import Challenges
+from api.tokens import Tokens
 from ledger.chain import Chain
 from ledger.service import Ledger
 from projections.reader import ViewReader
@@ -34,4 +37,7 @@ RUNNER: Final = web.AppKey("runner", Runner)
 VIEWS: Final = web.AppKey("views", ViewReader)
 CHAIN: Final = web.AppKey("chain", ChainLink)
 LIMITS: Final = web.AppKey("limits", Limits)
+TOKENS: Final = web.AppKey("tokens", Tokens)
+CHALLENGES: Final = web.AppKey("challenges", Challenges)
+LEASES: Final = web.AppKey("leases", Leases)
 BACKGROUND: Final = web.AppKey("background", Background)

@@ -6,13 +6,12 @@ Times are judged by the time the event carries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 from ledger.decide_payment import MAX_OPEN_CLAIMS, MAX_RECORDED_REFUSALS
 from ledger.entry import SignedEvent
 from ledger.event import Event
-from ledger.log import LogState
 from ledger.log_events import ChainBound, LogOpened
 from ledger.order import NEXT, Order, Status
 from ledger.order_events import (
@@ -63,11 +62,11 @@ def c07_previous(prev: str, leaf: str) -> Iterator[str]:
         yield f"the event before this one has the leaf {leaf}, not {prev}"
 
 
-def c08_log_event(state: LogState | None, event: Event) -> Iterator[str]:
-    """C08: the log is opened once and bound to one chain once."""
-    if isinstance(event, LogOpened) and state is not None:
-        yield "the log was opened before"
-    if isinstance(event, ChainBound) and state is not None and state.chain is not None:
+def c08_log_event(kinds: Container[str], event: Event) -> Iterator[str]:
+    """C08: the log's own stream opens it first and once, and binds it to one chain once."""
+    if isinstance(event, LogOpened) is (LogOpened.kind in kinds):
+        yield f"{event.kind} stands before the opening of the log, or opens it again"
+    if isinstance(event, ChainBound) and event.kind in kinds:
         yield "the log was bound to a chain before"
 
 
@@ -108,7 +107,8 @@ def c08_work(order: Order, event: Event) -> Iterator[str]:
                 yield f"delivery failed as {event.reason!r}, which does not fit the deliverable"
         case _:
             return
-    if order.paused:
+    # Work that runs already may still fail meanwhile.
+    if order.paused and isinstance(event, ProcessingStarted | DeliverableReady):
         yield f"{event.kind} while the payment is off the chain"
 
 
@@ -148,6 +148,8 @@ def c08_dispute(order: Order, event: Event, at: UnixMs) -> Iterator[str]:
             answered = order.dispute.answered
             if isinstance(event, DisputeAnswered | AnswerLapsed) and answered:
                 yield "the dispute was answered before"
+            if isinstance(event, AnswerLapsed) and order.dispute.answer_lapsed:
+                yield "the time to answer lapsed before"
             if isinstance(event, AnswerLapsed):
                 opened = order.dispute.opened_at
                 yield from _window(event.window_ended, opened, order.terms.answer_window, at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -27,8 +27,7 @@ from ledger.audit_report import Book, Problems
 from ledger.entry import SignedEvent, read_entry
 from ledger.event import Event
 from ledger.evolve import evolve
-from ledger.log import LogState, evolve_log
-from ledger.log_events import LogEvent, LogOpened
+from ledger.log_events import LogEvent
 from ledger.order import Order
 from ledger.order_events import OrderEvent, OrderQuoted
 from ledger.values import LOG_STREAM, ZERO_LEAF
@@ -59,7 +58,7 @@ def read_link(entry: bytes) -> Link:
 
 @dataclass(slots=True)
 class _Stream:
-    """How far one stream was folded. `broken` says that its rest cannot be folded."""
+    """How far one stream was folded: an order into its state, the log into the kinds it holds."""
 
     key: object
     name: str
@@ -68,8 +67,7 @@ class _Stream:
     leaf: str = ZERO_LEAF
     position: int = 0
     order: Order | None = None
-    log: LogState | None = None
-    broken: bool = False
+    kinds: set[str] = field(default_factory=set)
 
 
 class StreamPass:
@@ -120,20 +118,17 @@ class StreamPass:
         order = stream.order
         note("C12", self._claims.c12_claims(order, event, stream.name, position))
         if stream.name == LOG_STREAM:
-            self._log_step(stream, signed, note)
+            self._log_step(stream, event, note)
         else:
             self._order_step(stream, signed, note)
         stream.content.add(signed)
 
-    def _log_step(self, stream: _Stream, signed: SignedEvent, note: Note) -> None:
-        event = signed.event
-        if not isinstance(event, LogEvent) or (stream.log is None) is not isinstance(
-            event, LogOpened
-        ):
-            note("C08", [f"{event.kind} has no place here in the log's own stream"])
+    def _log_step(self, stream: _Stream, event: Event, note: Note) -> None:
+        if not isinstance(event, LogEvent):
+            note("C08", [f"{event.kind} has no place in the log's own stream"])
             return
-        note("C08", orders.c08_log_event(stream.log, event))
-        stream.log = evolve_log(stream.log, signed)
+        note("C08", orders.c08_log_event(stream.kinds, event))
+        stream.kinds.add(event.kind)
 
     def _order_step(self, stream: _Stream, signed: SignedEvent, note: Note) -> None:
         event, order = signed.event, stream.order
@@ -162,7 +157,7 @@ class StreamPass:
             return
         content = stream.content
         note = partial(self._book.note, stream=stream.name)
-        for content_id, field in content.fields.items():
+        for content_id, name in content.fields.items():
             row, erased = self._content.row(content_id), content_id in content.erased
             note("C27", c27_erased(content_id, held=row is not None, erased=erased))
             ready = content.ready.get(content_id)
@@ -170,7 +165,7 @@ class StreamPass:
                 note("C15", c15_deliverable(ready, row, stream.name))
             elif row is not None:
                 committed = content.commitments.get(content_id)
-                note("C27", c27_opens(row, field, committed, stream.name))
+                note("C27", c27_opens(row, name, committed, stream.name))
 
 
 def _legal(order: Order, signed: SignedEvent, known: frozenset[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,6 +28,9 @@ from ledger.store import SqliteStore
 from ledger.store_sqlite import ContentRow, Group
 from ledger.stream import HeadCache, StreamHead
 from ledger.values import LOG_STREAM, UnixMs
+
+SALT_BYTES: Final = 16
+SALTS_PER_DRAW: Final = 64
 
 Decide = Callable[[Any, Claimed], Decision]
 
@@ -57,13 +61,14 @@ class Task:
 
 @dataclass(eq=False, slots=True)
 class Planned:
-    """A decided task: its signed events, and the stream as it is after them."""
+    """A decided task: its signed events, what each claims, and the stream as it is after them."""
 
     task: Task
     events: tuple[SignedEvent, ...]
     head: StreamHead
     error: LedgerError | None
     first_position: int
+    claims: tuple[tuple[TransferId, ...], ...]
 
     def group(self, claimed_before: Claimed) -> Group:
         """Return the rows to store.
@@ -72,8 +77,8 @@ class Planned:
         refers to is not stored: a command may bring it and lead to something else.
         """
         claims: dict[TransferId, int] = {}
-        for index, signed in enumerate(self.events):
-            for key in claims_of(signed.event):
+        for index, keys in enumerate(self.claims):
+            for key in keys:
                 if key not in claimed_before:
                     claims.setdefault(key, index)
         return Group(self.events, tuple(claims.items()), self._content())
@@ -119,6 +124,7 @@ class Batch:
     refused: list[tuple[Task, Exception]] = field(default_factory=list)
     claimed: dict[TransferId, str] = field(default_factory=dict)
     _heads: dict[str, StreamHead] = field(default_factory=dict)
+    _random: bytes = b""
 
     def decide(self, task: Task) -> None:
         """Decide one task; its refusal touches no other task of the batch."""
@@ -141,16 +147,33 @@ class Batch:
         last_at, first = self.last_at, self.next_position
         for draft in decision.drafts:
             last_at = max(last_at, task.now)
-            place = Seal(self.origin, task.stream, head.seq + 1, head.leaf, last_at, self.base)
+            place = Seal(
+                log=self.origin,
+                stream=task.stream,
+                seq=head.seq + 1,
+                prev=head.leaf,
+                at=last_at,
+                base=self.base,
+                salt=self._salt(),
+            )
             signed = seal(draft, place, self.signer)
             head = head.after(signed, first + len(events))
             events.append(signed)
         self.last_at = last_at
         self.next_position += len(events)
         self._heads[task.stream] = head
-        for signed in events:
-            self.claimed.update(dict.fromkeys(claims_of(signed.event), task.stream))
-        self.planned.append(Planned(task, tuple(events), head, decision.error, first))
+        claims = tuple([claims_of(signed.event) for signed in events])
+        for keys in claims:
+            if keys:
+                self.claimed.update(dict.fromkeys(keys, task.stream))
+        self.planned.append(Planned(task, tuple(events), head, decision.error, first, claims))
+
+    def _salt(self) -> bytes:
+        """Return 16 fresh random bytes; drawn for many events at once, as a draw is slow."""
+        if not self._random:
+            self._random = os.urandom(SALT_BYTES * SALTS_PER_DRAW)
+        salt, self._random = self._random[:SALT_BYTES], self._random[SALT_BYTES:]
+        return salt
 
     def _head(self, stream: str) -> StreamHead:
         head = self._heads.get(stream) or self.cache.get(stream)
@@ -163,11 +186,14 @@ class Batch:
         return {**stored, **{key: self.claimed[key] for key in keys if key in self.claimed}}
 
     def _stored_claims(self) -> Claimed:
-        keys = [key for p in self.planned for e in p.events for key in claims_of(e.event)]
+        keys = [key for p in self.planned for of_event in p.claims for key in of_event]
         return self.store.claimed(keys) if keys else {}
 
     def _require_open(self) -> None:
-        state = self._head(LOG_STREAM).state
+        head = self._heads.get(LOG_STREAM)
+        if head is None:
+            head = self._heads[LOG_STREAM] = self._head(LOG_STREAM)
+        state = head.state
         if isinstance(state, LogState) and state.closed:
             msg = "the log is closed; nothing may follow"
             raise Misconfigured(msg)

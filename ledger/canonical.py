@@ -35,6 +35,15 @@ def canonical(value: object) -> bytes:
         raise VerificationError(msg) from error
 
 
+def canonical_of_models(value: dict[str, object]) -> bytes:
+    """Return the canonical bytes of what our own strict models dumped.
+
+    Their types admit nothing else than the subset, so the walk would find nothing; a test takes
+    the walk for every kind. It is a tenth of the cost of an append.
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
 def parse_canonical(data: bytes) -> Json:
     """Parse bytes that must be canonical: any second encoding of the same value is refused."""
     value = parse_strict(data)

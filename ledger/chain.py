@@ -1,36 +1,63 @@
-"""Looks a payment up on an EVM chain: what was seen about one transaction, as a `Finding`.
+"""Looks transfers up on an EVM chain: what was seen about one transaction, as a `Finding`.
 
 The receipt's Transfer logs are the only evidence of a payment, and only while the receipt's block
-is the canonical one at its height. An answer that is missing, late, malformed or from another
-chain means "unknown", never "unpaid". Nothing is decided about orders here.
+is the canonical one at its height. An answer that is missing, late, malformed, contradicted or
+from another chain means "unknown", never "unpaid". Nothing is decided about orders here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+import structlog
+
 from ledger.blocks import Blocks
-from ledger.chain_answers import Block, ChainId, Log, Receipt, block_call, parsed, unavailable
+from ledger.chain_answers import (
+    Block,
+    ChainId,
+    Receipt,
+    block_call,
+    parsed,
+    sealed_receipt,
+    unavailable,
+)
+from ledger.chain_policy import Policy
+from ledger.chain_quorum import (
+    DISAGREEMENT,
+    Fact,
+    Sight,
+    Tips,
+    agreed,
+    agreed_blocks,
+    lowest,
+    settled_fact,
+)
+from ledger.chain_scan import Span, Swept, ask_sweep, merged_sweep, whole_sweep
+from ledger.chain_transfers import TRANSFER_TOPIC, TransferLogs, Way
 from ledger.errors import ChainUnavailable, Misconfigured
-from ledger.event import Finality, Transfer
 from ledger.finding import ChainView, Finding
 from ledger.rpc import RpcEndpoint, RpcPool
 from ledger.values import parse_address, parse_tx_hash
 
-TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
-TRANSFER_TOPICS: Final = 3
+__all__ = ["TRANSFER_TOPIC", "Chain", "Inspection"]
+
 WRONG_CHAIN: Final = "wrong_chain"
-_ADDRESS_PADDING: Final = "0x" + "0" * 24
-_WORD_LENGTH: Final = 2 + 64
-# An amount has at most 30 decimal digits where it is written down.
-_MAX_AMOUNT: Final = 10**30
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A finding, and by the ordinal of a transfer the nonce of its authorization (EIP-3009)."""
+
+    finding: Finding
+    nonces: Mapping[int, str] = field(default_factory=dict)
 
 
 class Chain:
-    """The payments to one address in one token on one chain."""
+    """The transfers to and from one address in one token on one chain."""
 
     def __init__(
         self,
@@ -44,11 +71,12 @@ class Chain:
     ) -> None:
         self._pool = pool
         self._chain_id = chain_id
-        self._chain = f"eip155:{chain_id}"
-        self._token = parse_address(token)
-        self._payment_address = parse_address(payment_address)
-        self._min_confirmations = min_confirmations
-        self._safe_above_micros = safe_above_micros
+        self._logs = TransferLogs(
+            chain=f"eip155:{chain_id}",
+            token=parse_address(token),
+            payment_address=parse_address(payment_address),
+        )
+        self.policy: Final = Policy(min_confirmations, safe_above_micros)
 
     async def check_identity(self) -> None:
         """Raise `Misconfigured` if any endpoint serves another chain.
@@ -69,47 +97,126 @@ class Chain:
 
     async def genesis_hash(self) -> str:
         """Return the hash of block 0, which tells a fresh dev chain from the one before."""
-        return (await self._pool.ask(self._genesis)).hash
+        return (await self.first_contact())[0]
+
+    async def first_contact(self) -> tuple[str, int]:
+        """Return the hash of block 0 and the number of the newest block."""
+        blocks = await self.blocks([0])
+        if 0 not in blocks.hashes:
+            raise unavailable("the endpoints know no common block 0", DISAGREEMENT)
+        return blocks.hashes[0], blocks.head_number
 
     async def lookup(self, tx_hash: str) -> Finding:
-        """Return what the chain shows about a transaction; trouble gives `UNAVAILABLE`."""
+        """Return what the chain shows about a payment; trouble gives `UNAVAILABLE`."""
+        return (await self.inspect(tx_hash)).finding
+
+    async def refund_lookup(self, tx_hash: str) -> Finding:
+        """Return the transfers from the payment address, judged as payments are."""
+        return (await self.inspect(tx_hash, Way.OUT)).finding
+
+    async def inspect(self, tx_hash: str, way: Way = Way.IN) -> Inspection:
+        """Return what the chain shows about a transaction, and how its transfers were made."""
         tx_hash = parse_tx_hash(tx_hash)
         try:
-            return await self._pool.ask(
-                partial(self._look, tx_hash),
-                settled=lambda finding: finding.view is not ChainView.NOT_FOUND,
-            )
+            sight = await self._agreed_sight(tx_hash, way)
         except ChainUnavailable as error:
-            return Finding(tx_hash, ChainView.UNAVAILABLE, detail=error.message)
+            return Inspection(Finding(tx_hash, ChainView.UNAVAILABLE, detail=_detail(error)))
+        nonces = dict(sight.fact.nonces) if sight.fact else {}
+        return Inspection(self.policy.judged(tx_hash, sight), nonces)
 
     async def blocks(self, heights: Iterable[int]) -> Blocks:
         """Return the canonical hashes at these heights, or raise `ChainUnavailable`.
 
-        Heights above the node's head are left out: it may only be late.
+        Heights above a node's head, and those that the endpoints disagree on, are left out.
         """
-        return await self._pool.ask(partial(self._blocks, sorted(set(heights))))
+        wanted, needed = sorted(set(heights)), self._pool.needed
+        answers, failures = await self._pool.poll(
+            partial(self._blocks, wanted),
+            enough=lambda said: len(said) >= needed and not agreed_blocks(_known(said), needed)[1],
+        )
+        if len(answers) < needed:
+            raise failures[0]
+        known, differ = agreed_blocks(_known(answers), needed)
+        if differ:
+            self._alarm("blocks", answers)
+        tips = lowest(tips for _, (tips, _) in answers)
+        final = tips.finalized.number if tips.finalized is not None else -1
+        return Blocks(tips.head.number, final, {number: b.hash for number, b in known.items()})
 
-    async def _blocks(self, heights: list[int], endpoint: RpcEndpoint) -> Blocks:
-        calls = [block_call(hex(number)) for number in heights]
+    async def sweep(self, span: Span | None, marks: Iterable[int]) -> Swept:
+        """Return the logs of a range and the blocks at these heights, or raise `ChainUnavailable`.
+
+        Without a range, only the blocks. Every log that any endpoint lists is returned: it is a
+        hint where to look, not a fact.
+        """
+        wanted, needed = sorted(set(marks)), self._pool.needed
+        answers, failures = await self._pool.poll(
+            partial(ask_sweep, span, wanted, self._logs, self._require_chain),
+            enough=lambda said: whole_sweep([swept for _, swept in said], needed),
+        )
+        if len(answers) < needed:
+            raise failures[0]
+        swept, differ = merged_sweep([swept for _, swept in answers], needed)
+        if differ:
+            self._alarm("sweep", answers)
+        return swept
+
+    async def _blocks(
+        self, heights: list[int], endpoint: RpcEndpoint
+    ) -> tuple[Tips, dict[int, Block]]:
+        calls = [block_call(number) for number in heights]
         chain_id, raw_head, raw_final, *raw_blocks = await endpoint.batch(
             [("eth_chainId", []), block_call("latest"), block_call("finalized"), *calls],
             optional=(2,),
         )
         self._require_chain(chain_id)
-        head = parsed(Block, raw_head)
-        final = parsed(Block, raw_final).number if raw_final is not None else -1
+        final = parsed(Block, raw_final) if raw_final is not None else None
         blocks = [parsed(Block, raw) for raw in raw_blocks if raw is not None]
-        known = {block.number: block.hash for block in blocks}
+        known = {block.number: block for block in blocks}
         if not known.keys() <= set(heights):
             raise unavailable("the node answered with a block of another height", "malformed")
-        return Blocks(head.number, final, known)
+        return Tips(parsed(Block, raw_head), None, final), known
 
-    async def _genesis(self, endpoint: RpcEndpoint) -> Block:
-        chain_id, block = await endpoint.batch([("eth_chainId", []), block_call("0x0")])
-        self._require_chain(chain_id)
-        return parsed(Block, block)
+    async def _agreed_sight(self, tx_hash: str, way: Way) -> Sight:
+        needed = self._pool.needed
+        answers, failures = await self._pool.poll(
+            partial(self._look, tx_hash, way),
+            enough=lambda said: settled_fact([sight for _, sight in said], needed),
+        )
+        # "I know no such thing" counts only when every endpoint has said so: the one that failed
+        # may be the one that knows.
+        if failures and all(sight.fact is None for _, sight in answers):
+            raise failures[0]
+        try:
+            verdict = agreed([sight for _, sight in answers], needed)
+        except ChainUnavailable as error:
+            if error.details.get("reason") == DISAGREEMENT:
+                self._alarm(tx_hash, answers)
+            raise
+        if verdict.contradicted:
+            self._alarm(tx_hash, answers)
+        fact = verdict.sight.fact
+        if fact is not None and needed == 1:
+            await self._require_uncontradicted(fact.block, answers)
+        return verdict.sight
 
-    async def _look(self, tx_hash: str, endpoint: RpcEndpoint) -> Finding:
+    async def _require_uncontradicted(
+        self, block: Block, answers: list[tuple[RpcEndpoint, Sight]]
+    ) -> None:
+        """Ask the endpoints that know no receipt whether they have another block in its place."""
+        for endpoint, sight in answers:
+            if sight.fact is not None or sight.tips.head.number < block.number:
+                continue
+            try:
+                [raw] = await endpoint.batch([block_call(block.number)])
+                other = raw is not None and parsed(Block, raw).hash != block.hash
+            except ChainUnavailable:
+                continue  # silence contradicts nothing
+            if other:
+                self._alarm(block.hash, answers)
+                raise unavailable("the endpoints show different blocks", DISAGREEMENT)
+
+    async def _look(self, tx_hash: str, way: Way, endpoint: RpcEndpoint) -> Sight:
         # One request reaches one node behind a load balancer: its parts fit each other.
         chain_id, raw_receipt, raw_head, *raw_final = await endpoint.batch(
             [
@@ -124,124 +231,56 @@ class Chain:
         self._require_chain(chain_id)
         head = parsed(Block, raw_head)
         safe, finalized = (parsed(Block, raw) if raw is not None else None for raw in raw_final)
-        tips = [tip for tip in (head, safe, finalized) if tip is not None]
-        if any(tip.number > head.number for tip in tips):
+        tips = Tips(head, safe, finalized)
+        if any(tip.number > head.number for tip in (safe, finalized) if tip is not None):
             raise unavailable("the node's safe block is above its head", "node_lag")
-        seen = Finding(
-            tx_hash,
-            ChainView.NOT_FOUND,
-            head_number=head.number,
-            head_time=head.timestamp,
-            safe_time=safe.timestamp if safe is not None else 0,
-        )
-        receipt = _sealed_receipt(raw_receipt, tx_hash)
+        receipt = sealed_receipt(raw_receipt, tx_hash)
         if receipt is None:
-            return replace(seen, detail="the node knows no receipt in a sealed block")
+            return Sight(tips, why="the node knows no receipt in a sealed block")
         block = await self._canonical_block(endpoint, receipt, tips)
         if block is None:
-            return replace(seen, detail="the receipt's block is not canonical")
-        return self._judge(seen, receipt, block, _finality(block.number, safe, finalized))
+            return Sight(tips, why="the receipt's block is not canonical")
+        return Sight(tips, self._fact(receipt, block, way))
 
     async def _canonical_block(
-        self, endpoint: RpcEndpoint, receipt: Receipt, tips: list[Block]
+        self, endpoint: RpcEndpoint, receipt: Receipt, tips: Tips
     ) -> Block | None:
         """Return the receipt's block, or None if another block stands at its height."""
         number = receipt.block_number
-        if number > tips[0].number:
+        if number > tips.head.number:
             raise unavailable("the receipt's block is above the node's head", "node_lag")
-        blocks = [tip for tip in tips if tip.number == number]
+        known = (tips.head, tips.safe, tips.finalized)
+        blocks = [tip for tip in known if tip is not None and tip.number == number]
         if not blocks:
-            [raw] = await endpoint.batch([block_call(hex(number))])
+            [raw] = await endpoint.batch([block_call(number)])
             blocks = [parsed(Block, raw)]
         if any(block.number != number for block in blocks):
             raise unavailable("the node answered with a block of another height", "malformed")
         return blocks[0] if all(tip.hash == receipt.block_hash for tip in blocks) else None
+
+    def _fact(self, receipt: Receipt, block: Block, way: Way) -> Fact:
+        # A reverted transaction moved nothing, whatever its receipt lists.
+        transfers = tuple(self._logs.of_receipt(receipt, block, way)) if receipt.status else ()
+        nonces = [(t.ordinal, self._logs.nonce_of(receipt, t)) for t in transfers]
+        named = tuple((ordinal, nonce) for ordinal, nonce in nonces if nonce is not None)
+        return Fact(block, bool(receipt.status), transfers, named)
 
     def _require_chain(self, answer: object) -> None:
         found = parsed(ChainId, {"number": answer}).number
         if found != self._chain_id:
             raise unavailable(f"the node serves chain {found}, not {self._chain_id}", WRONG_CHAIN)
 
-    def _judge(self, seen: Finding, receipt: Receipt, block: Block, finality: Finality) -> Finding:
-        depth = seen.head_number - block.number + 1
-        # A reverted transaction moved nothing, whatever its receipt lists.
-        transfers = tuple(self._transfers(receipt, block)) if receipt.status else ()
-        view = ChainView.MINED if receipt.status else ChainView.REVERTED
-        shallow = self._why_shallow(depth, finality, sum(each.amount for each in transfers))
-        return replace(
-            seen,
-            view=ChainView.SHALLOW if shallow else view,
-            transfers=transfers,
-            depth=depth,
-            finality=finality,
-            detail=shallow,
-        )
-
-    def _why_shallow(self, depth: int, finality: Finality, micros: int) -> str:
-        if depth < self._min_confirmations:
-            return f"{depth} of {self._min_confirmations} confirmations"
-        limit = micros if self._safe_above_micros is None else self._safe_above_micros
-        waits = micros > limit and finality == "sealed"
-        return f"{micros} micro-USDC wait for a safe block" if waits else ""
-
-    def _transfers(self, receipt: Receipt, block: Block) -> Iterator[Transfer]:
-        for ordinal, log in enumerate(receipt.logs):
-            # A list that lacks a log would give the logs after it ordinals of other transfers.
-            if log.log_index != receipt.logs[0].log_index + ordinal:
-                raise unavailable("the receipt's logs are not in a row", "malformed")
-            if (payment := self._payment(log)) is None:
-                continue
-            sender, amount = payment
-            yield Transfer(
-                chain=self._chain,
-                tx_hash=receipt.transaction_hash,
-                ordinal=ordinal,
-                log_index=log.log_index,
-                block_number=block.number,
-                block_hash=block.hash,
-                block_time=block.timestamp,
-                sender=sender,
-                recipient=self._payment_address,
-                amount=amount,
-            )
-
-    def _payment(self, log: Log) -> tuple[str, int] | None:
-        """Return who paid how much to our address by a log, or None if it shows no such thing.
-
-        Anybody can make the token emit a Transfer of zero between two strangers: it is nothing.
-        """
-        if log.removed or log.address != self._token:
-            return None
-        # Four topics are a transfer of a single item, which has the same first topic.
-        if len(log.topics) != TRANSFER_TOPICS or log.topics[0] != TRANSFER_TOPIC:
-            return None
-        sender, recipient = _address(log.topics[1]), _address(log.topics[2])
-        if recipient != self._payment_address:
-            return None
-        if len(log.data) != _WORD_LENGTH or (amount := int(log.data, 16)) >= _MAX_AMOUNT:
-            raise unavailable("a Transfer log does not hold an amount", "malformed")
-        return (sender, amount) if amount else None
+    def _alarm(self, about: str, answers: Iterable[tuple[RpcEndpoint, object]]) -> None:
+        names = [endpoint.name for endpoint, _ in answers]
+        _log.error("RPC endpoints disagree", about=about, endpoints=names)
 
 
-def _sealed_receipt(raw: object, tx_hash: str) -> Receipt | None:
-    """Return the receipt, or None without one or while no sealed block holds it."""
-    if raw is None or (isinstance(raw, dict) and raw.get("blockHash", "") is None):
-        return None
-    receipt = parsed(Receipt, raw)
-    hashes = {log.transaction_hash for log in receipt.logs} | {receipt.transaction_hash}
-    blocks = {log.block_hash for log in receipt.logs} | {receipt.block_hash}
-    if hashes != {tx_hash} or len(blocks) != 1:
-        raise unavailable("the receipt or its logs are another transaction's", "malformed")
-    return receipt
+def _known(
+    said: Iterable[tuple[RpcEndpoint, tuple[Tips, dict[int, Block]]]],
+) -> list[dict[int, Block]]:
+    return [known for _, (_, known) in said]
 
 
-def _finality(number: int, safe: Block | None, finalized: Block | None) -> Finality:
-    if finalized is not None and number <= finalized.number:
-        return "finalized"
-    return "safe" if safe is not None and number <= safe.number else "sealed"
-
-
-def _address(topic: str) -> str:
-    if not topic.startswith(_ADDRESS_PADDING):
-        raise unavailable("a Transfer log does not name an address", "malformed")
-    return "0x" + topic.removeprefix(_ADDRESS_PADDING)
+def _detail(error: ChainUnavailable) -> str:
+    disagree = error.details.get("reason") == DISAGREEMENT
+    return f"{DISAGREEMENT}: {error.message}" if disagree else error.message

@@ -53,6 +53,12 @@ class Log(Answer):
     removed: bool = False
 
 
+class ScannedLog(Log):
+    """A log as a range of blocks lists it, outside of its receipt."""
+
+    block_number: _Number
+
+
 class Receipt(Answer):
     transaction_hash: _Word
     block_hash: _Word
@@ -65,8 +71,8 @@ class ChainId(Answer):
     number: _Number
 
 
-def block_call(tag: str) -> Call:
-    return ("eth_getBlockByNumber", [tag, False])
+def block_call(tag: str | int) -> Call:
+    return ("eth_getBlockByNumber", [hex(tag) if isinstance(tag, int) else tag, False])
 
 
 def parsed(kind: type[A], raw: object) -> A:
@@ -76,6 +82,18 @@ def parsed(kind: type[A], raw: object) -> A:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
     raise unavailable(f"the node's answer is malformed at {place!r}: {first['msg']}", "malformed")
+
+
+def sealed_receipt(raw: object, tx_hash: str) -> Receipt | None:
+    """Return the receipt, or None without one or while no sealed block holds it."""
+    if raw is None or (isinstance(raw, dict) and raw.get("blockHash", "") is None):
+        return None
+    receipt = parsed(Receipt, raw)
+    hashes = {log.transaction_hash for log in receipt.logs} | {receipt.transaction_hash}
+    blocks = {log.block_hash for log in receipt.logs} | {receipt.block_hash}
+    if hashes != {tx_hash} or len(blocks) != 1:
+        raise unavailable("the receipt or its logs are another transaction's", "malformed")
+    return receipt
 
 
 def unavailable(message: str, reason: str) -> ChainUnavailable:

@@ -41,11 +41,17 @@ def start_processing(order: Order, command: StartProcessing) -> Decision:
 
 
 def hand_in(order: Order, command: HandIn) -> Decision:
-    """Take the deliverable; a paid or failed order starts and becomes ready in one step."""
-    require_paid(order)
+    """Take the deliverable; a paid or failed order starts and becomes ready in one step.
+
+    Handing in the bytes that are there already records nothing.
+    """
     if order.deliverable is not None:
-        msg = "the order has a deliverable already"
-        raise Conflict(msg)
+        if order.content_held and order.deliverable.raw == command.deliverable.raw:
+            return Decision()
+        msg = "the order has another deliverable already"
+        details = {"content_hash": order.deliverable.raw}
+        raise Conflict(msg, code="DELIVERABLE_EXISTS", details=details)
+    require_paid(order)
     events: list[Event] = []
     if order.status is Status.PAID:
         events.append(ProcessingStarted(reason="worker"))

@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ledger.canonical import canonical, parse_canonical
+from ledger.canonical import canonical, canonical_of_models, parse_canonical
 from ledger.errors import InvalidInput, VerificationError
 from ledger.event import Actor, Event, TreeHead
 from ledger.events import event_from_body
@@ -113,7 +113,7 @@ class SignedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What the writer adds to a draft: the log, the place, the moment and the newest tree head."""
+    """What the writer adds to a draft: log, place, moment, newest tree head, 16 random bytes."""
 
     log: str
     stream: str
@@ -121,6 +121,7 @@ class Seal:
     prev: str
     at: UnixMs
     base: TreeHead
+    salt: bytes = field(default_factory=lambda: os.urandom(16))
 
 
 def seal(draft: Draft, place: Seal, signer: Signer) -> SignedEvent:
@@ -136,13 +137,19 @@ def seal(draft: Draft, place: Seal, signer: Signer) -> SignedEvent:
         "actor": event.actor,
         "prev": place.prev,
         "base": {"size": place.base.size, "root": place.base.root},
-        "salt": os.urandom(16).hex(),
+        "salt": place.salt.hex(),
         "body": event.body(),
         "commit": dict(draft.commit),
     }
     if draft.beacon is not None:
         envelope["nb"] = draft.beacon.model_dump()
-    signed = canonical(envelope)
+    if draft.commit:
+        canonical(dict(draft.commit))  # its names come from callers, not from a model
+    try:
+        signed = canonical_of_models(envelope)
+    except TypeError as error:  # half a surrogate pair in a text cannot be signed
+        msg = "the event holds text that is no Unicode"
+        raise InvalidInput(msg) from error
     signature = signer.sign(EVENT_PREFIX + signed)
     # "event" sorts before "sig", so joining the parts is the canonical form of the whole.
     entry = b'{"event":%b,"sig":{"alg":"eip191","by":"%b","value":"%b"}}' % (

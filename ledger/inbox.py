@@ -25,7 +25,9 @@ class Inbox:
 
     def __init__(self, run: Callable[[Sequence[Task]], Sequence[Answer]]) -> None:
         self._run = run
-        self._queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Task] | None] = queue.SimpleQueue()
+        self._gathered: list[Task] = []
+        self._waiting = 0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -37,25 +39,38 @@ class Inbox:
         """Finish what is queued, then stop; what is submitted from now on is refused."""
         thread, self._thread = self._thread, None
         if thread is not None:
+            self._hand_over()
             self._queue.put(None)
             thread.join()
 
-    async def submit(self, task: Task) -> Receipt:
-        """Queue a task and wait until it is durable or refused.
+    def submit(self, task: Task) -> asyncio.Future[Receipt]:
+        """Queue a task and return what resolves when it is durable or refused.
 
         Raises `Overloaded` at once if the queue is full or nobody empties it. Cancelling the
-        caller does not cancel the task: what was queued is decided and, if accepted, recorded.
+        caller cancels the waiting and no more: what was queued is decided and, if accepted,
+        recorded. For one event loop.
         """
         if self._thread is None:
             msg = "the ledger is not writing; nothing was recorded"
             raise Overloaded(msg)
-        if self._queue.qsize() >= MAX_QUEUE:
+        if self._waiting >= MAX_QUEUE:
             msg = "too many commands are waiting; nothing was recorded"
             raise Overloaded(msg)
-        task.waiter = asyncio.get_running_loop().create_future()
-        self._queue.put(task)
-        receipt: Receipt = await asyncio.shield(task.waiter)
-        return receipt
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Receipt] = loop.create_future()
+        task.waiter = waiter
+        self._waiting += 1
+        # What one round of the loop submits is handed over at once: one wake-up and one batch,
+        # not a thread that fights the loop for the interpreter after the first of many.
+        if not self._gathered:
+            loop.call_soon(self._hand_over)
+        self._gathered.append(task)
+        return waiter
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _loop(self) -> None:
         stopping = False
@@ -63,13 +78,14 @@ class Inbox:
             tasks: list[Task] = []
             item = self._queue.get()
             while item is not None:
-                tasks.append(item)
-                if len(tasks) == MAX_BATCH or self._queue.empty():
+                tasks += item
+                if len(tasks) >= MAX_BATCH or self._queue.empty():
                     break
                 item = self._queue.get()
             stopping = item is None
-            if tasks:
-                _answer(tasks, self._run_safely(tasks))
+            for first in range(0, len(tasks), MAX_BATCH):
+                batch = tasks[first : first + MAX_BATCH]
+                self._answer(batch, self._run_safely(batch))
 
     def _run_safely(self, tasks: Sequence[Task]) -> Sequence[Answer]:
         try:
@@ -79,23 +95,26 @@ class Inbox:
             # Where the bug struck is not known, so neither is what became of the batch.
             return [OutcomeUnknown("the writer failed; ask again before acting") for _ in tasks]
 
+    def _answer(self, tasks: Sequence[Task], answers: Sequence[Answer]) -> None:
+        """Resolve the waiters, with one call into their loop."""
+        waiting = [
+            (task.waiter, answer)
+            for task, answer in zip(tasks, answers, strict=True)
+            if task.waiter is not None
+        ]
+        if waiting:
+            try:
+                waiting[0][0].get_loop().call_soon_threadsafe(self._resolve, waiting)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                _log.info("answers dropped at shutdown", count=len(waiting))
 
-def _answer(tasks: Sequence[Task], answers: Sequence[Answer]) -> None:
-    """Resolve the waiters, with one call into their loop."""
-    waiting = [(t.waiter, a) for t, a in zip(tasks, answers, strict=True) if t.waiter is not None]
-    if waiting:
-        try:
-            waiting[0][0].get_loop().call_soon_threadsafe(_resolve, waiting)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            _log.info("answers dropped at shutdown", count=len(waiting))
-
-
-def _resolve(waiting: list[tuple[asyncio.Future[Receipt], Answer]]) -> None:
-    for waiter, answer in waiting:
-        if waiter.done():
-            continue
-        if isinstance(answer, Exception):
-            waiter.set_exception(answer)
-            waiter.exception()  # a cancelled caller never asks; that is no error of ours
-        else:
-            waiter.set_result(answer)
+    def _resolve(self, waiting: list[tuple[asyncio.Future[Receipt], Answer]]) -> None:
+        self._waiting -= len(waiting)
+        for waiter, answer in waiting:
+            if waiter.done():
+                continue
+            if isinstance(answer, Exception):
+                waiter.set_exception(answer)
+                waiter.exception()  # a cancelled caller never asks; that is no error of ours
+            else:
+                waiter.set_result(answer)

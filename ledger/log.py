@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ledger.decision import Claimed, Decision, decided
 from ledger.entry import SignedEvent
 from ledger.errors import Misconfigured
-from ledger.log_events import ChainBound, KeyAdded, KeyRevoked, LogClosed, LogOpened
+from ledger.event import Transfer
+from ledger.log_events import (
+    ChainBound,
+    KeyAdded,
+    KeyRevoked,
+    LogClosed,
+    LogOpened,
+    PaymentUnattributed,
+)
+from ledger.money import TransferId
+from ledger.payments import in_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +32,7 @@ class LogState:
     wallets: frozenset[str] = frozenset()
     log_keys: frozenset[str] = frozenset()
     payment_addresses: frozenset[str] = frozenset()
+    unattributed: frozenset[TransferId] = frozenset()
 
 
 def evolve_log(state: LogState | None, signed: SignedEvent) -> LogState:
@@ -43,6 +55,10 @@ def evolve_log(state: LogState | None, signed: SignedEvent) -> LogState:
             return replace(state, chain=event)
         case LogClosed():
             return replace(state, closed=True)
+        case PaymentUnattributed():
+            return replace(
+                state, unattributed=state.unattributed | {t.key for t in event.transfers}
+            )
         case KeyAdded():
             return _with_keys(state, event.purpose, add=event.key)
         case KeyRevoked():
@@ -57,6 +73,15 @@ def fold_log(events: Iterable[SignedEvent]) -> LogState | None:
     for signed in events:
         state = evolve_log(state, signed)
     return state
+
+
+def record_unattributed(
+    state: LogState | None, transfers: Sequence[Transfer], claimed: Claimed
+) -> Decision:
+    """Record money that no order can be named for, each transfer once."""
+    known = state.unattributed if state is not None else frozenset()
+    new = [t for t in transfers if t.key not in known and t.key not in claimed]
+    return decided(*(PaymentUnattributed(transfers=part) for part in in_parts(new)))
 
 
 def require_settings(state: LogState, wanted: LogOpened) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from ledger.event import Actor, ClientText, Event, Part, Transfers, TreeHead
 from ledger.values import Account, Address, ChainRef, Digest, ShortText, TxHash
@@ -38,13 +38,25 @@ class LogOpened(Event):
 
 
 class ChainBound(Event):
-    """The chain that payments are read from, named by its genesis block at first contact."""
+    """The chain that payments are read from, named by its genesis block at first contact.
+
+    `block_number` is the newest block at that moment: transfers are counted from it on.
+    """
 
     kind: ClassVar[str] = "chain_bound"
     actor: ClassVar[Actor] = "system"
     chain: ChainRef
     genesis_hash: TxHash
     token: Address
+    block_number: Annotated[int, Field(ge=0, lt=2**53)]
+
+    def is_same_chain(self, other: ChainBound) -> bool:
+        """Whether both name one chain and token; when each first met it does not matter."""
+        return (self.chain, self.genesis_hash, self.token) == (
+            other.chain,
+            other.genesis_hash,
+            other.token,
+        )
 
 
 class KeyAdded(Event):

@@ -28,6 +28,8 @@ MAX_IN_FLIGHT: Final = 32
 MAX_ANSWER_BYTES: Final = 8 * 2**20
 FAILURES_BEFORE_REST: Final = 5
 REST_S: Final = 2.0
+AT_FIRST: Final = 2
+"""Endpoints that are asked at once; it is also how many of three or more must agree."""
 
 THROTTLED: Final = "throttled"
 BUSY: Final = "busy"
@@ -228,42 +230,48 @@ class RpcEndpoint:
 
 
 class RpcPool:
-    """Several endpoints of one chain, asked in the given order.
+    """Several endpoints of one chain: the first two are asked, the others if that is not enough.
 
-    This is where answers of different endpoints meet, so a rule that wants k of them to agree
-    belongs in `ask`.
+    Two of three or more must agree on a fact. Of two, one is enough while the other is silent.
     """
 
     def __init__(self, endpoints: Sequence[RpcEndpoint]) -> None:
         if not endpoints:
             raise Misconfigured("a chain needs at least one RPC endpoint")
         self.endpoints: Final = tuple(endpoints)
+        self.needed: Final = 1 if len(endpoints) <= AT_FIRST else AT_FIRST
 
-    async def ask(
+    async def poll(
         self,
         question: Callable[[RpcEndpoint], Awaitable[T]],
         *,
-        settled: Callable[[T], bool] = lambda _: True,
-    ) -> T:
-        """Return the first settled answer, else one that all endpoints gave.
+        enough: Callable[[Sequence[tuple[RpcEndpoint, T]]], bool],
+    ) -> tuple[list[tuple[RpcEndpoint, T]], list[ChainUnavailable]]:
+        """Return what the endpoints answered, and the failures of those that did not.
 
-        An unsettled answer ("I know no such thing") counts only when every endpoint has given
-        one: the endpoint that failed may be the one that knows. Then its failure is raised.
+        What the answers mean together is decided by the caller.
         """
-        unsettled: list[T] = []
+        answers: list[tuple[RpcEndpoint, T]] = []
         failures: list[ChainUnavailable] = []
-        for endpoint in self.endpoints:
-            try:
-                answer = await question(endpoint)
-            except ChainUnavailable as error:
-                failures.append(error)
-                continue
-            if settled(answer):
-                return answer
-            unsettled.append(answer)
-        if failures:
-            raise failures[0]
-        return unsettled[0]
+        for wave in (self.endpoints[:AT_FIRST], self.endpoints[AT_FIRST:]):
+            if answers and enough(answers):
+                break
+            ended = await asyncio.gather(*(_answer(question, endpoint) for endpoint in wave))
+            for endpoint, answer in zip(wave, ended, strict=True):
+                if isinstance(answer, ChainUnavailable):
+                    failures.append(answer)
+                else:
+                    answers.append((endpoint, answer))
+        return answers, failures
+
+
+async def _answer(
+    question: Callable[[RpcEndpoint], Awaitable[T]], endpoint: RpcEndpoint
+) -> T | ChainUnavailable:
+    try:
+        return await question(endpoint)
+    except ChainUnavailable as error:
+        return error
 
 
 def _parse_url(url: str) -> URL:

@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,9 @@ from ledger.decide import OrderCommand, decide, transfers_of
 from ledger.decision import Claimed, Decision, decided
 from ledger.entry import SignedEvent, read_entry
 from ledger.errors import Misconfigured, VerificationError
+from ledger.event import Transfer
 from ledger.guard import Guard
-from ledger.log import LogState, require_settings
+from ledger.log import LogState, record_unattributed, require_settings
 from ledger.log_events import ChainBound, LogOpened
 from ledger.merkle import inclusion_proof, root_at
 from ledger.order import Order
@@ -83,6 +84,8 @@ class Ledger:
             clock=time.monotonic,
         )
         try:
+            wanted = self._wanted(config)
+            _check_settings(self.store, wanted)
             self._check_guard(config.guard_file)
             self._writer = Writer(
                 self.store,
@@ -91,7 +94,7 @@ class Ledger:
                 guard=self._guard,
                 origin=config.origin,
             )
-            self._open_log(config)
+            self._open_log(wanted)
         except BaseException:
             self.store.close()
             os.close(self._lock)
@@ -152,9 +155,18 @@ class Ledger:
             await self._writer.submit(
                 Task(LOG_STREAM, lambda state, _: _bind(state, bound), self.clock())
             )
-        elif known != bound:
+        elif not known.is_same_chain(bound):
             msg = f"the ledger was made on {known.chain} with genesis {known.genesis_hash}"
             raise Misconfigured(msg)
+
+    async def record_unattributed(self, transfers: Sequence[Transfer]) -> Receipt:
+        """Record transfers that no order can be named for, once each; they stay claimable."""
+        keys = tuple(transfer.key for transfer in transfers)
+
+        def decide_log(state: LogState | None, claimed: Claimed) -> Decision:
+            return record_unattributed(state, transfers, claimed)
+
+        return await self._writer.submit(Task(LOG_STREAM, decide_log, self.clock(), keys))
 
     async def order(self, order_id: str) -> Order | None:
         """Return an order as committed; from memory if it was used lately."""
@@ -205,8 +217,8 @@ class Ledger:
             msg = f"the ledger's root at size {signed.size} is not the one that was signed"
             raise VerificationError(msg)
 
-    def _open_log(self, config: LedgerConfig) -> None:
-        wanted = LogOpened(
+    def _wanted(self, config: LedgerConfig) -> LogOpened:
+        return LogOpened(
             origin=config.origin,
             network=config.network,
             log_key=self.log_key.vkey,
@@ -215,8 +227,9 @@ class Ledger:
             recovery=config.recovery_address,
             dev_chain=config.dev_chain,
         )
+
+    def _open_log(self, wanted: LogOpened) -> None:
         if self.store.size():
-            require_settings(self.log_state, wanted)
             return
         task = Task(LOG_STREAM, lambda _state, _claimed: decided(wanted), self.clock())
         answer = self._writer.run([task])[0]
@@ -224,10 +237,17 @@ class Ledger:
             raise answer
 
 
+def _check_settings(store: SqliteStore, wanted: LogOpened) -> None:
+    """Name the setting that differs, before a key that differs fails to verify."""
+    state = store.load(LOG_STREAM).state
+    if isinstance(state, LogState):
+        require_settings(state, wanted)
+
+
 def _bind(state: LogState | None, bound: ChainBound) -> Decision:
-    if state is not None and state.chain == bound:
-        return Decision()
     if state is not None and state.chain is not None:
+        if state.chain.is_same_chain(bound):
+            return Decision()
         msg = "the ledger is bound to another chain"
         raise Misconfigured(msg)
     return decided(bound)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 from ledger.store_sqlite import connect
 
 RESTART_BYTES: Final = 32 * 1024 * 1024
+PASS_SECONDS: Final = 0.5
 PAGE_BYTES: Final = 8192
 
 _log = structlog.get_logger(__name__)
@@ -29,6 +31,11 @@ class WalKeeper:
         self._path = str(path)
         self._moved = threading.Event()
         self._thread: threading.Thread | None = None
+        # The WAL's file keeps its size when it begins anew, so the size tells how full it is only
+        # while it grows. Below this size one pass in a while is enough.
+        self._full_bytes = RESTART_BYTES
+        self._began_at = 0.0
+        self.passes = 0
 
     def should_restart(self) -> bool:
         """Say whether the writer should restart the WAL now; starts a pass when it grew.
@@ -37,9 +44,14 @@ class WalKeeper:
         """
         if self._moved.is_set():
             self._moved.clear()
+            self._full_bytes = max(self._full_bytes, self._size())
             return True
+        size, now = self._size(), time.monotonic()
+        late = size > RESTART_BYTES and now - self._began_at >= PASS_SECONDS
         busy = self._thread is not None and self._thread.is_alive()
-        if not busy and self._size() > RESTART_BYTES:
+        if not busy and (size > self._full_bytes or late):
+            self._began_at = now
+            self.passes += 1
             self._thread = threading.Thread(target=self._move, name="wal", daemon=True)
             self._thread.start()
         return False
@@ -67,6 +79,8 @@ class WalKeeper:
             _log.warning("wal not moved", error=str(error))
             return
         # A reader that holds an old snapshot keeps the pass from its end. A restart now would make
-        # the writer wait for that reader, so it is left to a later pass.
-        if (frames - moved) * PAGE_BYTES < RESTART_BYTES // 8:
+        # the writer wait for that reader, so it is left to a later pass. Of a short WAL SQLite
+        # itself begins anew.
+        left, length = (frames - moved) * PAGE_BYTES, frames * PAGE_BYTES
+        if left < RESTART_BYTES // 8 and length > RESTART_BYTES // 2:
             self._moved.set()

@@ -5,6 +5,7 @@ batch: load → decide → evolve → sign → one transaction → commit → on
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -68,9 +69,9 @@ class Writer:
         """Finish what is queued, then stop."""
         self._inbox.stop()
 
-    async def submit(self, task: Task) -> Receipt:
-        """Queue a task and wait until it is durable or refused; see `Inbox.submit`."""
-        return await self._inbox.submit(task)
+    def submit(self, task: Task) -> asyncio.Future[Receipt]:
+        """Queue a task and return what resolves when it is durable; see `Inbox.submit`."""
+        return self._inbox.submit(task)
 
     def run(self, tasks: Sequence[Task]) -> list[Answer]:
         """Decide and store a batch; one answer per task, in the order of the tasks."""

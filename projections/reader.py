@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from projections.orders import OrderView, view_of
@@ -35,6 +36,28 @@ class ViewReader:
         )
         return [Work(r[0], WorkKind(r[1]), r[2], r[3]) for r in rows]
 
+    def waiting(
+        self,
+        services: Sequence[str],
+        *,
+        among: bool,
+        limit: int = 500,
+        after: tuple[int, str] = (-1, ""),
+    ) -> list[Work]:
+        """Return the orders that wait to be produced, oldest first, of these services or others.
+
+        `after` is the `since_ms` and the id of the last order of an earlier list.
+        """
+        rows = self._db.execute(
+            "SELECT w.order_id, w.kind, w.key, w.since_ms"
+            " FROM work w JOIN orders o USING (order_id)"
+            " WHERE w.kind=? AND (w.since_ms, w.order_id) > (?,?)"
+            " AND (o.service IN (SELECT value FROM json_each(?))) = ?"
+            " ORDER BY w.since_ms, w.order_id LIMIT ?",
+            (str(WorkKind.HANDLER), *after, json.dumps(list(services)), int(among), limit),
+        )
+        return [Work(r[0], WorkKind(r[1]), r[2], r[3]) for r in rows]
+
     def all_work(self, kind: WorkKind) -> Iterator[list[Work]]:
         """Return everything that is to do of one kind in pages, so that nothing old hides it."""
         page = self.work(kind)
@@ -49,6 +72,64 @@ class ViewReader:
             (client, now_seconds),
         ).fetchone()
         return int(row[0])
+
+    def lacking(self, client: str, micros: int) -> list[str]:
+        """Return the unpaid or paused orders of a client that may lack just this much."""
+        rows = self._db.execute(
+            "SELECT order_id FROM orders WHERE client=? AND (paused=1"
+            " OR (status IN ('quoted', 'expired')"
+            " AND price_micros - min(pending_micros, held_micros)=?))"
+            " ORDER BY created_ms DESC LIMIT 100",
+            (client, micros),
+        )
+        return [row[0] for row in rows]
+
+    def has_open_quote(self, client: str, made_until_ms: int) -> bool:
+        """Whether a client has a quote, made until then, that its notice may still have paid."""
+        row = self._db.execute(
+            "SELECT 1 FROM orders WHERE client=? AND (status='quoted' OR paused=1)"
+            " AND created_ms<=? LIMIT 1",
+            (client, made_until_ms),
+        ).fetchone()
+        return row is not None
+
+    def order_ids(self, client: str, limit: int = 1000) -> list[str]:
+        """Return the orders of a client, newest first."""
+        rows = self._db.execute(
+            "SELECT order_id FROM orders WHERE client=? ORDER BY created_ms DESC LIMIT ?",
+            (client, limit),
+        )
+        return [row[0] for row in rows]
+
+    def has_claim(self, tx_hash: str) -> bool:
+        """Whether a client's open claim names a transaction."""
+        row = self._db.execute(
+            "SELECT 1 FROM work WHERE kind=? AND key=? LIMIT 1", (str(WorkKind.CLAIM), tx_hash)
+        ).fetchone()
+        return row is not None
+
+    def holding(self, client: str) -> list[str]:
+        """Return the orders of a client that hold money."""
+        rows = self._db.execute(
+            "SELECT order_id FROM orders WHERE client=? AND held_micros>0"
+            " ORDER BY created_ms DESC LIMIT 100",
+            (client,),
+        )
+        return [row[0] for row in rows]
+
+    def overdue(self, time: int) -> Iterator[list[str]]:
+        """Return the quotes without open claims whose `pay_by` lies before a time, in pages."""
+        last = (-1, "")
+        while True:
+            rows = self._db.execute(
+                "SELECT pay_by, order_id FROM orders WHERE status='quoted' AND claims_open=0"
+                " AND pay_by<? AND (pay_by, order_id) > (?,?) ORDER BY pay_by, order_id LIMIT 500",
+                (time, *last),
+            ).fetchall()
+            if not rows:
+                return
+            yield [row[1] for row in rows]
+            last = (rows[-1][0], rows[-1][1])
 
     def counts(self) -> dict[str, int]:
         """Return how many orders stand in each status."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -150,10 +151,23 @@ class Runner:
 
     def start(self) -> None:
         """Catch up once, then follow in a thread."""
-        self._projector = Projector(self._source, self._path)
+        self._projector = self._opened()
         self.position = self._projector.position
         self._follow()
         self._thread.start()
+
+    def _opened(self) -> Projector:
+        """Open the views; a file that is no database is put aside and the views are rebuilt."""
+        try:
+            return Projector(self._source, self._path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise  # locked or unreadable for now, not damaged
+            _log.exception("views damaged; rebuilding")
+            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            return Projector(self._source, self._path)
 
     def stop(self) -> None:
         """Stop following."""

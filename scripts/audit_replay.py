@@ -62,19 +62,31 @@ def default_guard(data_dir: Path) -> Path:
 def replay(data_dir: Path, *, guard: Path, trust: Trust, views: Path | None) -> Report:
     """Audit a data folder. What may only lag is read first: views and guard, then the ledger."""
     with ExitStack() as stack:
-        seen = None
-        if views is not None and views.is_file():
-            seen = stack.enter_context(snapshot(views))
+        opened = _open_views(views, stack)
         note = read_guard(guard)
         db = stack.enter_context(snapshot(data_dir / "ledger.db"))
         progress = stack.enter_context(_progress())
         report = audit_snapshot(db, note, trust=trust, progress=progress)
-        if seen is not None and report.ok:
-            c17_views(db, seen, report)
+        if not report.ok:
+            report.notes.append("views not compared: the ledger itself has findings")
+        elif opened is None:
+            report.notes.append("views not compared: there are none, or they were not asked for")
+        elif isinstance(opened, AuditImpossible):
+            _found(report, str(opened))
         else:
-            why = "there are none" if report.ok else "the ledger itself has findings"
-            report.notes.append(f"views not compared: {why}" if views else "views not compared")
+            c17_views(db, opened, report)
     return report
+
+
+def _open_views(
+    views: Path | None, stack: ExitStack
+) -> sqlite3.Connection | AuditImpossible | None:
+    if views is None or not views.is_file():
+        return None
+    try:
+        return stack.enter_context(snapshot(views))
+    except AuditImpossible as error:
+        return error
 
 
 def c17_views(db: sqlite3.Connection, views: sqlite3.Connection, report: Report) -> None:

@@ -28,6 +28,7 @@ from rich.table import Table
 
 from scripts.bench_library import LibraryOrders
 from scripts.bench_ours import OurOrders
+from scripts.listening import tune_interpreter
 
 CALLERS: Final = (1, 16, 64, 256)
 THREADS: Final = 8
@@ -107,6 +108,7 @@ def main(argv: list[str] | None = None) -> int:
 def measure(folder: Path, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Return operations per second of each contender, one figure per round."""
     loop = uvloop.new_event_loop()  # as the service runs
+    tune_interpreter()
     library, our = LibraryOrders(folder), OurOrders(folder)
     contenders: dict[str, Contender] = {
         "raw SQLite, 1 row per commit": raw_sqlite(folder, 1),

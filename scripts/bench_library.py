@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 from uuid import UUID, uuid4
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 
-CLAIMS: Final = 3
-TEXT: Final = "Order: ivxp-00000000-0000-4000-8000-000000000000 | Payment: 0x" + "ab" * 32
-
 
 class SavedOrder(Aggregate):
-    """An order with as much in it as ours."""
+    """An order with as much in it as ours, and the same five commands."""
 
     @event("Quoted")
     def __init__(self, service: str, client: str, price: int, terms: str) -> None:
@@ -22,18 +19,53 @@ class SavedOrder(Aggregate):
         self.client = client
         self.price = price
         self.terms = terms
-        self.claims: list[str] = []
+        self.status = "quoted"
 
-    def claim(self, tx_hash: str, text: str, signature: str) -> None:
-        """Keep a claim, unless it is known or too many are open."""
-        if tx_hash in self.claims or len(self.claims) >= CLAIMS:
-            raise ValueError("refused")
-        self._claimed(tx_hash, text, signature)
+    def pay(self, tx_hash: str, block_hash: str, amount: int) -> None:
+        """Record a transfer that reaches the price."""
+        self._require("quoted")
+        if amount < self.price:
+            raise ValueError("below the price")
+        self._paid(tx_hash, block_hash, amount)
 
-    @event("Claimed")
-    def _claimed(self, tx_hash: str, text: str, signature: str) -> None:
-        del text, signature
-        self.claims.append(tx_hash)
+    def start(self) -> None:
+        """Begin work."""
+        self._require("paid")
+        self._started("worker")
+
+    def hand_in(self, raw: str, json_digest: str) -> None:
+        """Record the deliverable."""
+        self._require("processing")
+        self._ready(raw, json_digest)
+
+    def collect(self) -> None:
+        """Record that it was handed out."""
+        self._require("ready")
+        self._collected("bearer")
+
+    @event("Paid")
+    def _paid(self, tx_hash: str, block_hash: str, amount: int) -> None:
+        self.payment = (tx_hash, block_hash, amount)
+        self.status = "paid"
+
+    @event("Started")
+    def _started(self, reason: str) -> None:
+        self.reason = reason
+        self.status = "processing"
+
+    @event("Ready")
+    def _ready(self, raw: str, json_digest: str) -> None:
+        self.deliverable = (raw, json_digest)
+        self.status = "ready"
+
+    @event("Collected")
+    def _collected(self, by: str) -> None:
+        self.collected_by = by
+        self.status = "delivered"
+
+    def _require(self, status: str) -> None:
+        if self.status != status:
+            raise ValueError(f"not {status}")
 
 
 class LibraryOrders:
@@ -52,12 +84,18 @@ class LibraryOrders:
         """Run the commands of one order; return how many."""
         order = SavedOrder("echo", "eip155:84532:0x" + "cc" * 20, 1_000_000, "t" * 400)
         self._app.save(order)
-        for _ in range(CLAIMS):
-            loaded: SavedOrder = self._app.repository.get(order.id)
-            loaded.claim("0x" + uuid4().hex * 2, TEXT, "0x" + "ab" * 65)
-            self._app.save(loaded)
-        return 1 + CLAIMS
+        tx_hash = "0x" + uuid4().hex * 2
+        self._change(order.id, lambda o: o.pay(tx_hash, "0x" + "0b" * 32, 1_000_000))
+        self._change(order.id, lambda o: o.start())
+        self._change(order.id, lambda o: o.hand_in("ab" * 32, "cd" * 32))
+        self._change(order.id, lambda o: o.collect())
+        return 5
 
     def close(self) -> None:
         """Close the file."""
         self._app.close()
+
+    def _change(self, order_id: UUID, command: Callable[[SavedOrder], None]) -> None:
+        order: SavedOrder = self._app.repository.get(order_id)
+        command(order)
+        self._app.save(order)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ledger.commands import AcceptNotice, IssueQuote, Notice
-from ledger.errors import ChainUnavailable
-from ledger.event import ClientText
+from ledger.commands import (
+    Deliverable,
+    HandIn,
+    IssueQuote,
+    NoteCollected,
+    RecordTransfers,
+    StartProcessing,
+)
+from ledger.decide import OrderCommand
+from ledger.event import Transfer
 from ledger.finding import ChainView, Finding
 from ledger.order_events import OrderQuoted
 from ledger.receipt import Receipt
 from ledger.service import Ledger, LedgerConfig
 from ledger.values import UnixMs, new_content_id, new_order_id
 
-CLAIMS: Final = 3
 CHAIN: Final = "eip155:84532"
 SIGNER: Final = "0x" + "cc" * 20
 
@@ -55,27 +62,18 @@ class OurOrders:
         done = 0
         while time.perf_counter() < end:
             order_id = new_order_id()
-            _prove(await self._ledger.execute(order_id, self._quote()))
-            for _ in range(CLAIMS):
-                await self._claim(order_id)
-            done += 1 + CLAIMS
+            for command in self._lifecycle():
+                _prove(await self._ledger.execute(order_id, command))
+                done += 1
         return done
 
-    async def _claim(self, order_id: str) -> None:
-        now = self._ledger.clock()
-        tx_hash = "0x" + secrets.token_hex(32)
-        text = ClientText(
-            text=f"Order: {order_id} | Payment: {tx_hash} | Timestamp: 2026-01-01T00:00:00Z",
-            signature="0x" + "ab" * 65,
-            signer=SIGNER,
-        )
-        notice = Notice(client=text, tx_hash=tx_hash, nonce=None, stamp=now)
-        finding = Finding(tx_hash, ChainView.UNAVAILABLE)
-        try:
-            await self._ledger.execute(order_id, AcceptNotice(notice, finding, now))
-        except ChainUnavailable as kept:
-            if isinstance(kept.receipt, Receipt):
-                _prove(kept.receipt)
+    def _lifecycle(self) -> Iterator[OrderCommand]:
+        yield self._quote()
+        clock = self._ledger.clock
+        yield RecordTransfers(_finding(clock()), None, clock())
+        yield StartProcessing("worker", clock())
+        yield HandIn(_deliverable(), clock())
+        yield NoteCollected("bearer", clock())
 
     def _quote(self) -> IssueQuote:
         now = self._ledger.clock()
@@ -94,6 +92,27 @@ class OurOrders:
             description_id=new_content_id(),
         )
         return IssueQuote(terms, {"description": "ab" * 32}, UnixMs(now))
+
+
+def _finding(now: UnixMs) -> Finding:
+    tx_hash = "0x" + secrets.token_hex(32)
+    transfer = Transfer(
+        chain=CHAIN,
+        tx_hash=tx_hash,
+        ordinal=0,
+        log_index=0,
+        block_number=1,
+        block_hash="0x" + "0b" * 32,
+        block_time=now // 1000,
+        sender=SIGNER,
+        recipient="0x" + "ee" * 20,
+        amount=1_000_000,
+    )
+    return Finding(tx_hash, ChainView.MINED, (transfer,), depth=1)
+
+
+def _deliverable() -> Deliverable:
+    return Deliverable(new_content_id(), "ab" * 32, "cd" * 32, 64, "text", "text/plain")
 
 
 def _prove(receipt: Receipt) -> None:

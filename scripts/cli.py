@@ -12,7 +12,7 @@ from aiohttp import web
 
 from api.app import make_app
 from api.config import Settings, load_settings
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, Misconfigured
 from scripts.listening import serve_application
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -53,6 +53,8 @@ def serve(  # options mirror the settings
         serve_application(_application(settings), settings.host, settings.port)
     except LedgerError as error:
         _fail(error)
+    except OSError as error:  # the port is taken, or is not ours to take
+        _fail(Misconfigured(f"LEDGER_HOST, LEDGER_PORT: {error}"))
 
 
 @config.command("check")
@@ -65,6 +67,8 @@ def check() -> None:
 
 def configure_logging() -> None:
     """Log one JSON object per line on standard error. Order ids are secrets and never logged."""
+    # The server's own log quotes requests that it cannot parse, and with them order ids.
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

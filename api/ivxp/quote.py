@@ -11,9 +11,10 @@ from api.answers import json_response, write_response
 from api.body import read_model
 from api.catalog import Catalog, Offering
 from api.config import Settings
-from api.ivxp.models import QuoteRequest
+from api.ivxp.models import QuoteRequest, ServiceDetails
 from api.keys import CATALOG, LEDGER, LIMITS, SETTINGS, VIEWS
 from api.limits import client_address
+from api.quoter import QUOTERS, SCREEN, QuoteFacts
 from api.sync import execute
 from ledger.commands import IssueQuote
 from ledger.content import commitment, salted
@@ -64,13 +65,14 @@ async def post_request(request: web.Request) -> web.Response:
     order_id = new_order_id()
     client = evm_account(settings.chain_id, message.client_agent.wallet_address)
     _hold(request, order_id, client)
-    rows = _content(order_id, message)
-    command = IssueQuote(
-        terms=_terms(settings, offering, client, message, rows, now),
-        commit={row.field: commitment(row) for row in rows},
-        now=now,
-    )
     try:
+        price = await _price(request.app, offering, client, message)
+        now, rows = ledger.clock(), _content(order_id, message)
+        command = IssueQuote(
+            terms=_terms(settings, offering, price, client, message, rows, now),
+            commit={row.field: commitment(row) for row in rows},
+            now=now,
+        )
         receipt = await execute(request.app, order_id, command, rows)
     except BaseException:
         request.app[LIMITS].release_quote(order_id)
@@ -101,13 +103,39 @@ def _offering(catalog: Catalog, message: QuoteRequest) -> Offering:
         )
     if wanted.budget_usdc <= 0:
         raise InvalidInput("budget_usdc: must be above 0", details={"field": "budget_usdc"})
-    if Decimal(wanted.budget_usdc) * 1_000_000 < offering.price_micros:
+    if offering.has_fixed_price:
+        _require_budget(wanted, offering.price_micros)
+    return offering
+
+
+def _require_budget(wanted: ServiceDetails, price_micros: int) -> None:
+    if Decimal(wanted.budget_usdc) * 1_000_000 < price_micros:
         raise InvalidInput(
             "the budget is below the price",
             code="BUDGET_TOO_LOW",
-            details={"price_usdc": usdc_number(offering.price_micros)},
+            details={"price_usdc": usdc_number(price_micros)},
         )
-    return offering
+
+
+async def _price(
+    app: web.Application, offering: Offering, client: str, message: QuoteRequest
+) -> int:
+    """Return what this order costs this client, if it is served at all."""
+    await app[SCREEN].require(client, "quote")
+    wanted = message.service_request
+    facts = QuoteFacts(
+        service=offering.type,
+        description=wanted.description,
+        budget_usdc=Decimal(wanted.budget_usdc),
+        client=client,
+        client_name=message.client_agent.name,
+        delivery_format=wanted.delivery_format,
+        deadline=wanted.deadline,
+        base_price_usdc=Decimal(offering.price_micros) / 1_000_000,
+    )
+    price = await app[QUOTERS].price_micros(offering, facts)
+    _require_budget(wanted, price)
+    return price
 
 
 def _hold(request: web.Request, order_id: str, client: str) -> None:
@@ -136,6 +164,7 @@ def _content(order_id: str, message: QuoteRequest) -> tuple[ContentRow, ...]:
 def _terms(
     settings: Settings,
     offering: Offering,
+    price: int,
     client: str,
     message: QuoteRequest,
     rows: tuple[ContentRow, ...],
@@ -146,7 +175,7 @@ def _terms(
     return OrderQuoted(
         service=offering.type,
         client=client,
-        price=offering.price_micros,
+        price=price,
         chain=settings.chain,
         token=settings.token,
         payment_address=settings.payment_address.lower(),

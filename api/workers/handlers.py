@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from contextlib import suppress
-from typing import TypeVar
 
 import structlog
 from aiohttp import web
 
-from api.handler import Handler, Produced, ServiceRequest
+from api.handler import Produced, ServiceRequest
+from api.hooks import in_thread
 from api.keys import BACKGROUND, HANDLERS, LEDGER, SETTINGS, VIEWS
-from ledger.commands import FailHandler, HandIn
+from ledger.commands import FailHandler, HandIn, StartProcessing
 from ledger.content import plain
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, Rejected
 from ledger.order import Order, Status
 from ledger.values import order_stream
-from projections.work import WorkKind
-
-T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +31,8 @@ class HandlerRunner:
 
     async def start_waiting(self) -> None:
         """Start a task for every order that waits for its handler and has none here."""
-        for work in self._app[VIEWS].work(WorkKind.HANDLER):
+        # An order of a service that is no longer sold keeps waiting: the operator sees it.
+        for work in self._app[VIEWS].waiting([*self._app[HANDLERS]], among=True):
             if work.order_id not in self._running:
                 self._running.add(work.order_id)
                 self._app[BACKGROUND].spawn(self._serve(work.order_id), "handler")
@@ -43,12 +40,27 @@ class HandlerRunner:
     async def _serve(self, order_id: str) -> None:
         try:
             async with self._gate:
-                order = await self._app[LEDGER].order(order_id)
-                # The views may lag behind the outcome of the last run.
-                if order is not None and order.status is Status.PROCESSING and not order.paused:
+                order = await self._begun(order_id)
+                if order is not None:
                     await self._produce(order)
         finally:
             self._running.discard(order_id)
+
+    async def _begun(self, order_id: str) -> Order | None:
+        """Return an order that is in processing; one whose payment came without a notice is begun.
+
+        The views may lag behind the outcome of the last run: then there is nothing to do.
+        """
+        ledger = self._app[LEDGER]
+        order = await ledger.order(order_id)
+        if order is None or order.paused or order.deliverable is not None:
+            return None
+        if order.status is Status.PAID:
+            # A notice that comes in between begins it as well; either way the handler runs once.
+            with suppress(Rejected):
+                await ledger.execute(order_id, StartProcessing("worker", ledger.clock()))
+            order = await ledger.order(order_id)
+        return order if order is not None and order.status is Status.PROCESSING else None
 
     async def _produce(self, order: Order) -> None:
         ledger = self._app[LEDGER]
@@ -75,7 +87,7 @@ class HandlerRunner:
             if inspect.iscoroutinefunction(handler):
                 produced = await handler(request)
             else:
-                produced = await _in_thread(handler, request)
+                produced = await in_thread(handler, request)
         if not isinstance(produced, Produced):
             raise TypeError("a handler returns Produced")
         if len(produced.raw) > settings.content_max_bytes:
@@ -90,32 +102,3 @@ class HandlerRunner:
             description=row.value.decode() if row else "",
             delivery_format=order.terms.delivery_format,
         )
-
-
-async def _in_thread(handler: Handler, request: ServiceRequest) -> object:
-    """Call a handler in a thread of its own.
-
-    One that hangs cannot be ended: it holds up neither other work nor the end of the process.
-    """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
-
-    def call() -> None:
-        outcome: tuple[object, BaseException | None]
-        try:
-            outcome = handler(request), None
-        except BaseException as error:  # noqa: BLE001 - raised where the handler is awaited
-            outcome = None, error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_end, ended, outcome)
-
-    threading.Thread(target=call, name="handler", daemon=True).start()
-    produced, failure = await ended
-    if failure is not None:
-        raise failure
-    return produced
-
-
-def _end(ended: asyncio.Future[T], outcome: T) -> None:
-    if not ended.done():
-        ended.set_result(outcome)

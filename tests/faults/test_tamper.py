@@ -121,13 +121,10 @@ def test_every_deleted_row_is_found(copy: Copy, table: str) -> None:
     where = " AND ".join(f"{column} IS ?" for column in TABLES[table])
     statement = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - fixed names
 
-    everything_is_found(
-        copy,
-        (
-            (f"{table} {row[:3]} deleted", lambda row=row: copy.db.execute(statement, row))
-            for row in copy.rows(table)
-        ),
-    )
+    def deletion(row: tuple[object, ...]) -> Change:
+        return f"{table} {row[:3]!r:.80} deleted", lambda: copy.db.execute(statement, row)
+
+    everything_is_found(copy, map(deletion, copy.rows(table)))
 
 
 @pytest.mark.slow
@@ -251,7 +248,7 @@ def test_a_deleted_guard_is_found(copy: Copy) -> None:
 def test_the_guard_finds_every_cut_tail_and_nothing_else_could(copy: Copy) -> None:
     size = len(copy.rows("stored_events"))
 
-    found = Counter()
+    found: Counter[tuple[str, ...]] = Counter()
     for kept in range(1, size):
         with undone(copy.db):
             rewind(copy, kept)

@@ -1,6 +1,6 @@
 """Each attack trips its check, and no other: the attacker holds the provider's keys and the files.
 
-Every attack is an honest ledger carried on with the real keys; rows, tiles, frontier, claims and the
+Every attack is an honest ledger carried on with the real keys; rows, tiles, frontier, claims and
 guard fit together, so that only the check itself can tell.
 """
 
@@ -21,7 +21,7 @@ from ledger.checkpoint import LogKey
 from ledger.content import commitment, plain, salted
 from ledger.entry import Draft, Seal, SignedEvent, read_entry, seal
 from ledger.event import ClientText, Event, Transfer, TransferKey, TreeHead
-from ledger.log_events import KeyAdded, KeyRevoked, LogClosed, PolicySet
+from ledger.log_events import ChainBound, KeyAdded, KeyRevoked, LogClosed, PolicySet
 from ledger.merkle import leaf_hash
 from ledger.order_events import (
     AcceptanceLapsed,
@@ -60,6 +60,7 @@ from tests.support import ledger_files as lf
 WALLET = Signer(lf.WALLET_SECRET)
 OTHER = lf.Wallet("other")
 OTHER_WALLET = Signer(OTHER.secret)
+NEVER = UnixMs(0)
 STRANGER = lf.Wallet("stranger")
 RECOVERY = lf.Wallet("recovery")
 RAW = b"the deliverable"
@@ -72,7 +73,7 @@ class Forge:
     """Carries a ledger on with the provider's own keys, rules or no rules."""
 
     db: sqlite3.Connection
-    now: UnixMs = UnixMs(0)
+    now: UnixMs = NEVER
     leaves: list[bytes] = field(default_factory=list)
     heads: dict[str, tuple[int, str]] = field(default_factory=dict)
     claiming: bool = True
@@ -197,9 +198,8 @@ class Case:
         return self.story().transfer(name, amount).model_copy(update=changes)
 
     def payment(self, **changes: object) -> PaymentVerified:
-        transfers = changes.pop("transfers", (self.transfer(),))
         return PaymentVerified(
-            transfers=transfers,
+            transfers=(self.transfer(),),
             payer=lf.CLIENT.account,
             price=lf.PRICE,
             total=lf.PRICE,
@@ -263,7 +263,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> sqlite3.Connection:
-    """A whole ledger with a recovery key that these tests hold."""
+    """Return a whole ledger with a recovery key that these tests hold."""
     files = lf.write_ledger(
         tmp_path_factory.mktemp("honest"), events=100, recovery=RECOVERY.address
     )
@@ -278,10 +278,6 @@ def forge(honest: sqlite3.Connection) -> Iterator[Forge]:
 
 def checks_of(report: Report) -> set[str]:
     return {finding.check for finding in report.findings}
-
-
-def wrong(event: str) -> Callable[[Seal], Seal]:
-    return lambda place: replace(place, **{event: "ab" * 32})
 
 
 # What the rules allow, forged or not, is no finding
@@ -391,8 +387,12 @@ def a_gap_in_a_stream(f: Forge) -> None:
     f.add(LOG_STREAM, policy, edit=lambda place: replace(place, seq=place.seq + 1))
 
 
+def wrong_prev(place: Seal) -> Seal:
+    return replace(place, prev="ab" * 32)
+
+
 def a_wrong_previous(f: Forge) -> None:
-    f.quoted().add(QuoteExpired(scanned_block=1, scanned_block_time=2**39), edit=wrong("prev"))
+    f.quoted().add(QuoteExpired(scanned_block=1, scanned_block_time=2**39), edit=wrong_prev)
 
 
 def a_base_with_another_root(f: Forge) -> None:
@@ -415,6 +415,13 @@ def two_roots_of_one_size(f: Forge) -> None:
 
 def a_backdated_event(f: Forge) -> None:
     f.add(LOG_STREAM, POLICY, edit=lambda place: replace(place, at=UnixMs(place.at - 5000)))
+
+
+def a_log_bound_twice(f: Forge) -> None:
+    chain = ChainBound(
+        chain=lf.CHAIN, genesis_hash="0x" + "0e" * 32, token=lf.TOKEN, block_number=9
+    )
+    f.add(LOG_STREAM, chain)
 
 
 def an_event_after_the_end(f: Forge) -> None:
@@ -719,6 +726,7 @@ ATTACKS: dict[Callable[[Forge], None], set[str]] = {
     a_base_that_is_not_older: {"C09"},
     two_roots_of_one_size: {"C09", "C21"},
     a_backdated_event: {"C10"},
+    a_log_bound_twice: {"C08"},
     an_event_after_the_end: {"C08"},
     confirmed_without_a_deliverable: {"C08", "C16"},
     collected_before_it_was_ready: {"C08"},

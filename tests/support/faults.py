@@ -164,6 +164,14 @@ class Record:
         ]
 
 
+def cpu_seconds(service: Service) -> float:
+    """Return the processor time that the running process has taken so far."""
+    assert service._process is not None
+    # The fields come after the program's name, which is in brackets and may hold anything.
+    stat = Path(f"/proc/{service._process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def kill_while_starting(service: Service, *, after_seconds: float) -> None:
     """Start the service and kill it a moment later, wherever it has come to."""
     started = threading.Thread(target=_start, args=(service,))

@@ -587,7 +587,7 @@ LOG_SAMPLES: Final[tuple[Event, ...]] = (
         continues=Continues(origin="ledger.example/zero", head=HEAD),
         dev_chain=True,
     ),
-    ChainBound(chain=CHAIN, genesis_hash=block("0"), token=TOKEN),
+    ChainBound(chain=CHAIN, genesis_hash=block("0"), token=TOKEN, block_number=90),
     KeyAdded(purpose="log", key=_LOG_KEY, possession=PROVIDER.text("possession")),
     KeyRevoked(
         purpose="wallet",

@@ -1,7 +1,7 @@
 """The entry: sealed, read and verified by its stored bytes; every other bytes are refused."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -130,7 +130,9 @@ def test_the_signature_and_the_leaf_are_those_that_the_design_writes_down() -> N
 
 
 def test_the_salt_makes_two_entries_of_the_same_event_differ() -> None:
-    assert sealed().leaf != sealed().leaf
+    again = replace(PLACE, salt=bytes(16))
+
+    assert sealed(place=PLACE).leaf != sealed(place=again).leaf
 
 
 def test_the_first_entry_of_a_stream_has_the_zero_leaf_before_it() -> None:
@@ -174,7 +176,7 @@ def test_every_cut_and_every_added_byte_is_noticed() -> None:
 
 
 def test_the_signature_of_another_event_is_refused() -> None:
-    one, other = sealed().entry, sealed().entry
+    one, other = sealed().entry, sealed(place=replace(PLACE, salt=bytes(16))).entry
     swapped = one[: one.rindex(b',"sig":')] + other[other.rindex(b',"sig":') :]
 
     with pytest.raises(VerificationError):

@@ -1,0 +1,227 @@
+"""Who asks: signing in with a wallet, and the one middleware that lets routes choose by role."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, StringConstraints
+
+from api.answers import json_response
+from api.body import read_model
+from api.ivxp.models import Message
+from api.keys import CHALLENGES, LEDGER, SETTINGS, TOKENS
+from api.routes import ORDER_PART, Route, route_of
+from api.signin import CHALLENGE_MS, Site
+from api.tokens import Caller, Forbidden, Role, TokenRefused
+from ledger.errors import InvalidInput, NotFound, StoreUnavailable
+from ledger.values import UnixMs, address_of, is_order_id, iso_of
+
+CALLER: Final = web.RequestKey("caller", Caller)
+EVERYBODY: Final = frozenset(Role)
+"""Any wallet that signed in."""
+
+_STAFF: Final = frozenset({Role.OPERATOR, Role.WORKER})
+_HOST: Final = re.compile(r"[a-z0-9.:\[\]-]{1,253}", re.ASCII)
+_BEARER: Final = "bearer "
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+
+Wallet = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
+
+
+class ChallengeRequest(Message):
+    """POST /v1/auth/challenge."""
+
+    address: Wallet
+
+
+class ChallengeResponse(BaseModel):
+    """The EIP-4361 text to sign, byte for byte."""
+
+    message: str
+    expires_at: str
+
+
+class TokenRequest(Message):
+    """POST /v1/auth/token."""
+
+    message: str
+    signature: str
+
+
+class TokenResponse(BaseModel):
+    """A token for `Authorization: Bearer`; `token_id` names it when it is to be revoked."""
+
+    token: str
+    token_type: str
+    token_id: str
+    wallet: str
+    roles: list[str]
+    expires_at: str
+
+
+class RevokeRequest(Message):
+    """POST /v1/auth/revoke: a token id, or a wallet; neither is the token that is sent."""
+
+    token_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
+    wallet: Wallet | None = None
+
+
+class RevokeResponse(BaseModel):
+    """What was taken back."""
+
+    revoked: dict[str, str]
+
+
+async def post_challenge(request: web.Request) -> web.Response:
+    """Return the text that a wallet signs to sign in."""
+    said = await read_model(request, ChallengeRequest)
+    now = request.app[LEDGER].clock()
+    message = request.app[CHALLENGES].message(_site(request), said.address, now)
+    body = {"message": message, "expires_at": iso_of(UnixMs(now + CHALLENGE_MS))}
+    return json_response(body, headers=_NO_STORE)
+
+
+async def post_token(request: web.Request) -> web.Response:
+    """Return a token for a signed challenge."""
+    said = await read_model(request, TokenRequest)
+    now = request.app[LEDGER].clock()
+    wallet = request.app[CHALLENGES].prove(_site(request), said.message, said.signature, now)
+    token, caller = request.app[TOKENS].issue(wallet, now)
+    body = {
+        "token": token,
+        "token_type": "Bearer",
+        "token_id": caller.token_id,
+        "wallet": wallet,
+        "roles": sorted(caller.roles),
+        "expires_at": iso_of(UnixMs(caller.expires_ms)),
+    }
+    return json_response(body, headers=_NO_STORE)
+
+
+async def post_revoke(request: web.Request) -> web.Response:
+    """Take back a token, or all of a wallet's; durable before the answer."""
+    said, caller = await read_model(request, RevokeRequest), request[CALLER]
+    if said.token_id is not None and said.wallet is not None:
+        raise InvalidInput("name a token_id or a wallet, not both")
+    revoked, now = request.app[TOKENS].revoked, request.app[LEDGER].clock()
+    operator = Role.OPERATOR in caller.roles
+    try:
+        if said.wallet is not None:
+            wallet = said.wallet.lower()
+            _require(operator or wallet == caller.wallet)
+            await asyncio.to_thread(revoked.wallet, wallet, now)
+            return json_response({"revoked": {"wallet": wallet}})
+        token_id = said.token_id or caller.token_id
+        _require(operator or token_id == caller.token_id)
+        await asyncio.to_thread(revoked.token, token_id, now)
+    except OSError as error:
+        raise StoreUnavailable("the revocation could not be kept; ask again") from error
+    return json_response({"revoked": {"token_id": token_id}})
+
+
+@web.middleware
+async def require_role(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a caller through to a route with roles only if it has one of them.
+
+    Without a good token the answer is 401, whatever the path. With one that is not enough, an
+    order's path answers as if there were no such order, and any other path 403.
+    """
+    route = route_of(request)
+    if route is None or not route.roles:
+        return await handler(request)
+    caller = presented(request)
+    if not await _may(request, route, caller):
+        if ORDER_PART in route.path:
+            raise NotFound("no order has this id")
+        raise Forbidden("this wallet has no role that may ask for this")
+    request[CALLER] = caller
+    return await handler(request)
+
+
+def presented(request: web.Request) -> Caller:
+    """Return the caller that the request's token stands for, or raise `TokenRefused`."""
+    headers = request.headers.getall("Authorization", [])
+    if len(headers) != 1 or not headers[0].lower().startswith(_BEARER):
+        raise TokenRefused("send Authorization: Bearer with a token of POST /v1/auth/token")
+    token = headers[0][len(_BEARER) :].strip()
+    return request.app[TOKENS].read(token, request.app[LEDGER].clock())
+
+
+def is_staff(request: web.Request) -> bool:
+    """Whether the operator or a worker asks; what they write is not counted against an address."""
+    if "Authorization" not in request.headers:
+        return False
+    try:
+        return bool(presented(request).roles & _STAFF)
+    except TokenRefused:
+        return False
+
+
+async def _may(request: web.Request, route: Route, caller: Caller) -> bool:
+    if caller.roles & (route.roles - {Role.PARTY}):
+        return True
+    if Role.PARTY not in route.roles:
+        return False
+    return ORDER_PART not in route.path or await _is_party(request, caller)
+
+
+async def _is_party(request: web.Request, caller: Caller) -> bool:
+    order_id = request.match_info["order_id"]
+    order = await request.app[LEDGER].order(order_id) if is_order_id(order_id) else None
+    return order is not None and address_of(order.client) == caller.wallet
+
+
+def _require(allowed: bool) -> None:  # noqa: FBT001 - reads as a sentence where it is called
+    if not allowed:
+        raise Forbidden("only the operator may revoke what is another's")
+
+
+def _site(request: web.Request) -> Site:
+    """Return where the caller signs in: PUBLIC_URL, or without one the host that was asked."""
+    settings = request.app[SETTINGS]
+    if settings.public_url:
+        parts = urlsplit(settings.public_url)
+        domain, uri = parts.netloc.lower(), settings.public_url
+    else:
+        domain = request.host.lower()
+        uri = f"{request.scheme}://{domain}"
+    if not _HOST.fullmatch(domain):
+        raise InvalidInput("the Host header names no host")
+    return Site(domain, uri, settings.chain_id, settings.origin)
+
+
+AUTH_ROUTES: Final = [
+    Route(
+        "POST",
+        "/v1/auth/challenge",
+        post_challenge,
+        "Get a text to sign in with",
+        request=ChallengeRequest,
+        response=ChallengeResponse,
+        writes=True,
+    ),
+    Route(
+        "POST",
+        "/v1/auth/token",
+        post_token,
+        "Sign in",
+        request=TokenRequest,
+        response=TokenResponse,
+        writes=True,
+    ),
+    Route(
+        "POST",
+        "/v1/auth/revoke",
+        post_revoke,
+        "Take a token back",
+        request=RevokeRequest,
+        response=RevokeResponse,
+        writes=True,
+        roles=EVERYBODY,
+    ),
+]

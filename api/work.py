@@ -1,0 +1,288 @@
+"""What workers do: look for paid orders, take one, hand in what they made, or give up.
+
+A worker sees the orders of `external` services, the operator all that wait and no handler takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Final, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, StringConstraints
+
+from api.answers import json_response, write_response
+from api.auth import CALLER
+from api.body import parse_json, read_body, read_model, validated
+from api.ivxp.models import LedgerBlock, Message
+from api.keys import CATALOG, HANDLERS, LEASES, LEDGER, RUNNER, VIEWS
+from api.routes import Route, RouteHandler
+from api.sync import VIEW_WAIT_SECONDS, execute
+from api.tokens import Role
+from api.work_content import DeliverableRequest, read_deliverable
+from ledger.commands import FailHandler, HandIn, StartProcessing
+from ledger.content import plain
+from ledger.decide_delivery import require_paid
+from ledger.errors import InvalidInput, NotFound, OutcomeUnknown
+from ledger.order import Order, Status
+from ledger.receipt import Receipt
+from ledger.values import UnixMs, is_order_id, iso_of, iso_of_seconds, order_stream, usdc_number
+
+WORKERS: Final = frozenset({Role.WORKER, Role.OPERATOR})
+DEFAULT_LIMIT: Final = 20
+MAX_LIMIT: Final = 100
+
+_PLACE: Final = re.compile(r"(?P<since>[0-9]{1,15})\.(?P<order>ivxp-[0-9a-f-]{36})", re.ASCII)
+_LIMIT: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
+_WAITING: Final = (Status.PAID, Status.PROCESSING)
+
+WorkerName = Annotated[str, StringConstraints(max_length=64)]
+
+
+class StartRequest(Message):
+    """POST …/start and …/retry; `worker` tells several workers of one wallet apart."""
+
+    worker: WorkerName = ""
+
+
+class FailRequest(Message):
+    """POST …/fail. The reason stands in the order's log for ever: no client's words in it."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    worker: WorkerName = ""
+
+
+class WorkItem(BaseModel):
+    """One order that waits. `taken_until` is there while a worker is at it."""
+
+    order_id: str
+    status: str
+    service: str
+    description: str
+    delivery_format: str | None = None
+    price_usdc: float
+    waiting_since: str
+    deliver_by: str
+    taken_until: str | None = None
+
+
+class WorkResponse(BaseModel):
+    """GET /v1/work; `next` is the `after` of the next page, if there may be one."""
+
+    orders: list[WorkItem]
+    next: str | None = None
+
+
+class StartedResponse(WorkItem):
+    """The order, with the proof of where it stands."""
+
+    ledger: LedgerBlock
+
+
+class HandedInResponse(BaseModel):
+    """The deliverable as it was recorded, the first time and every time."""
+
+    order_id: str
+    status: str
+    content_hash: str
+    size_bytes: int
+    format: str
+    content_type: str
+    ready_at: str
+    ledger: LedgerBlock
+
+
+class FailedResponse(BaseModel):
+    """The order without content."""
+
+    order_id: str
+    status: str
+    ledger: LedgerBlock
+
+
+async def get_work(request: web.Request) -> web.Response:
+    """List orders that wait for a worker, oldest first."""
+    app, limit = request.app, _limit(request)
+    now = app[LEDGER].clock()
+    if Role.OPERATOR in request[CALLER].roles:
+        found = app[VIEWS].waiting(
+            [*app[HANDLERS]], among=False, limit=limit, after=_after(request)
+        )
+    else:
+        found = app[VIEWS].waiting(
+            app[CATALOG].external, among=True, limit=limit, after=_after(request)
+        )
+    orders = [await app[LEDGER].order(work.order_id) for work in found]
+    # The views may lag behind an order's end.
+    waiting = [o for o in orders if o is not None and o.status in _WAITING and not o.paused]
+    body: dict[str, object] = {"orders": [_item(app, order, now) for order in waiting]}
+    if len(found) == limit:
+        body["next"] = f"{found[-1].since_ms}.{found[-1].order_id}"
+    return json_response(body)
+
+
+async def post_start(request: web.Request) -> web.Response:
+    """Take an order for a while; a repeat prolongs it."""
+    return await _take(request, "worker")
+
+
+async def post_retry(request: web.Request) -> web.Response:
+    """Begin again what ended without content."""
+    return await _take(request, "retry")
+
+
+async def post_deliverable(request: web.Request) -> web.Response:
+    """Take the deliverable: the act is the key, so the same bytes get the first answer."""
+    app, order = request.app, await _order(request)
+    produced = await read_deliverable(request)
+    deliverable = await asyncio.to_thread(produced.deliverable)
+    row = plain(order_stream(order.id), deliverable.content_id, produced.raw)
+    # A crash before this append leaves the order waiting, and the worker hands in again; after
+    # it, content and event are both there, and handing in again gets the answer that was lost.
+    command = HandIn(deliverable, app[LEDGER].clock())
+    receipt = await execute(app, order.id, command, (row,))
+    app[LEASES].drop(order.id)
+    return write_response(app[LEDGER], receipt, _handed_in(receipt))
+
+
+async def post_fail(request: web.Request) -> web.Response:
+    """Record that the work ended without content; a repeat gets the same answer."""
+    app, order = request.app, await _order(request)
+    said = await read_model(request, FailRequest)
+    now = app[LEDGER].clock()
+    app[LEASES].require_free(order.id, _holder(request, said.worker), now)
+    if order.status is Status.DELIVERY_FAILED and order.deliverable is None:
+        receipt = await _standing(app, order.id)
+    else:
+        failed = FailHandler(attempts=1, detail=said.reason, now=now)
+        receipt = await execute(app, order.id, failed)
+    app[LEASES].drop(order.id)
+    body: dict[str, object] = {"order_id": order.id, "status": str(Status.DELIVERY_FAILED)}
+    return write_response(app[LEDGER], receipt, body)
+
+
+async def _take(request: web.Request, reason: Literal["worker", "retry"]) -> web.Response:
+    """Begin an order, or find it begun: only the lease says which worker is at it."""
+    app, order = request.app, await _order(request)
+    body = await read_body(request)
+    said = validated(parse_json(body) if body else {}, StartRequest)
+    now, holder = app[LEDGER].clock(), _holder(request, said.worker)
+    app[LEASES].require_free(order.id, holder, now)
+    if order.status is Status.PROCESSING:
+        require_paid(order)
+        receipt = await _standing(app, order.id)
+    else:
+        receipt = await execute(app, order.id, StartProcessing(reason, now))
+    # Another worker may have come while the order was begun.
+    app[LEASES].take(order.id, holder, now)
+    item = _item(app, _order_of(receipt), now)
+    return write_response(app[LEDGER], receipt, item)
+
+
+async def _order(request: web.Request) -> Order:
+    """Return the order that the path names, if it is one for this caller."""
+    app, order_id = request.app, request.match_info["order_id"]
+    order = await app[LEDGER].order(order_id) if is_order_id(order_id) else None
+    own = order is not None and (
+        Role.OPERATOR in request[CALLER].roles or order.terms.service in app[CATALOG].external
+    )
+    if order is None or not own:
+        raise NotFound("no order has this id")
+    return order
+
+
+async def _standing(app: web.Application, order_id: str) -> Receipt:
+    """Return where an order stands as the answer to an act that was done before."""
+    stream = await asyncio.to_thread(app[LEDGER].store.load, order_stream(order_id))
+    head = app[LEDGER].head
+    if head.size < stream.position:
+        # The event is stored and its head not signed yet: the views are told after that.
+        await app[RUNNER].wait_for(stream.position, VIEW_WAIT_SECONDS)
+        head = app[LEDGER].head
+    if head.size < stream.position:
+        raise OutcomeUnknown("the ledger's newest head is not signed yet; ask again")
+    return Receipt((), 0, stream, head)
+
+
+def _holder(request: web.Request, worker: str) -> tuple[str, str]:
+    return request[CALLER].wallet, worker
+
+
+def _order_of(receipt: Receipt) -> Order:
+    order = receipt.stream.state
+    assert isinstance(order, Order)  # noqa: S101 - the stream is an order's
+    return order
+
+
+def _item(app: web.Application, order: Order, now: UnixMs) -> dict[str, object]:
+    terms = order.terms
+    row = app[LEDGER].store.content(terms.description_id)
+    lease = app[LEASES].of(order.id, now)
+    item: dict[str, object] = {
+        "order_id": order.id,
+        "status": str(order.status),
+        "service": terms.service,
+        "description": row.value.decode() if row else "",
+        "price_usdc": usdc_number(terms.price),
+        "waiting_since": iso_of(order.status_at.get(Status.PAID, order.updated_at)),
+        "deliver_by": iso_of_seconds(terms.deliver_by),
+    }
+    if terms.delivery_format is not None:
+        item["delivery_format"] = terms.delivery_format
+    if lease is not None:
+        item["taken_until"] = iso_of(UnixMs(lease.until_ms))
+    return item
+
+
+def _handed_in(receipt: Receipt) -> dict[str, object]:
+    order = _order_of(receipt)
+    ready = order.deliverable
+    assert ready is not None  # noqa: S101 - handing in leaves one
+    return {
+        "order_id": order.id,
+        "status": str(Status.READY),
+        "content_hash": ready.raw,
+        "size_bytes": ready.size_bytes,
+        "format": ready.format,
+        "content_type": ready.content_type,
+        "ready_at": iso_of(order.status_at[Status.READY]),
+    }
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(DEFAULT_LIMIT))
+    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
+        msg = f"limit: is a number from 1 to {MAX_LIMIT}"
+        raise InvalidInput(msg, details={"field": "limit"})
+    return int(text)
+
+
+def _after(request: web.Request) -> tuple[int, str]:
+    text = request.query.get("after")
+    if text is None:
+        return (-1, "")
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        raise InvalidInput("after: is the `next` of another page", details={"field": "after"})
+    return int(match["since"]), match["order"]
+
+
+def _route(
+    act: str,
+    handler: RouteHandler,
+    summary: str,
+    request: type[BaseModel],
+    response: type[BaseModel],
+) -> Route:
+    path = f"/v1/work/{{order_id}}/{act}"
+    return Route("POST", path, handler, summary, request, response, writes=True, roles=WORKERS)
+
+
+WORK_ROUTES: Final = [
+    Route("GET", "/v1/work", get_work, "Orders that wait", response=WorkResponse, roles=WORKERS),
+    _route("start", post_start, "Take an order", StartRequest, StartedResponse),
+    _route("deliverable", post_deliverable, "Hand in", DeliverableRequest, HandedInResponse),
+    _route("fail", post_fail, "Give up an order", FailRequest, FailedResponse),
+    _route("retry", post_retry, "Begin a failed order again", StartRequest, StartedResponse),
+]

@@ -1,0 +1,123 @@
+"""What the answers of several endpoints say together. Pure.
+
+Only what cannot change is put to the vote: a receipt's fields and the block hash at a height. How
+long the chain is differs from node to node by right, so there the smallest number counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ledger.chain_answers import Block, unavailable
+from ledger.event import Finality, Transfer
+
+DISAGREEMENT: Final = "disagreement"
+
+
+@dataclass(frozen=True, slots=True)
+class Tips:
+    """The newest block of a node, and its newest safe and final ones where it knows them."""
+
+    head: Block
+    safe: Block | None
+    finalized: Block | None
+
+    def finality(self, number: int) -> Finality:
+        """Return how final a block of the node's chain is."""
+        if self.finalized is not None and number <= self.finalized.number:
+            return "finalized"
+        return "safe" if self.safe is not None and number <= self.safe.number else "sealed"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a canonical receipt shows for ever: block, status, transfers, and their nonces."""
+
+    block: Block
+    succeeded: bool
+    transfers: tuple[Transfer, ...]
+    nonces: tuple[tuple[int, str], ...] = ()
+    """The authorization's nonce by the transfer's ordinal, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One endpoint's look at one transaction; without a fact, `why` says what is missing."""
+
+    tips: Tips
+    fact: Fact | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The sight that stands, and whether another one contradicts it."""
+
+    sight: Sight
+    contradicted: bool = False
+
+
+def agreed(sights: Sequence[Sight], needed: int) -> Verdict:
+    """Return what the endpoints show together, or raise `ChainUnavailable`.
+
+    That an endpoint knows no receipt is no fact while another one knows it. Where one voice is
+    enough, two different ones are a disagreement.
+    """
+    facts = [sight.fact for sight in sights if sight.fact is not None]
+    if not facts:
+        return Verdict(Sight(lowest(s.tips for s in sights), why=sights[0].why))
+    [(fact, votes), *others] = Counter(facts).most_common()
+    if others and not _outvotes(votes, others, needed):
+        raise unavailable("the endpoints show different receipts", DISAGREEMENT)
+    if votes < needed:
+        raise unavailable(f"{votes} of {needed} endpoints knows the receipt", "too_few")
+    tips = lowest(sight.tips for sight in sights if sight.fact == fact)
+    return Verdict(Sight(tips, fact), contradicted=bool(others))
+
+
+def settled_fact(sights: Sequence[Sight], needed: int) -> bool:
+    """Whether no further endpoint need be asked about a transaction."""
+    votes = Counter(sight.fact for sight in sights if sight.fact is not None)
+    return any(count >= max(2, needed) for count in votes.values())
+
+
+def agreed_blocks(
+    known: Sequence[Mapping[int, Block]], needed: int
+) -> tuple[dict[int, Block], bool]:
+    """Return the blocks at the heights that endpoints agree on, and whether any two differ."""
+    heights = {number for blocks in known for number in blocks}
+    agreed_on: dict[int, Block] = {}
+    differ = False
+    for number in heights:
+        seen = Counter(blocks[number] for blocks in known if number in blocks)
+        [(block, votes), *others] = seen.most_common()
+        differ = differ or bool(others)
+        if _outvotes(votes, others, needed) if others else votes >= needed:
+            agreed_on[number] = block
+    return agreed_on, differ
+
+
+def _outvotes(votes: int, others: Sequence[tuple[object, int]], needed: int) -> bool:
+    return votes >= max(2, needed) and votes > others[0][1]
+
+
+def lowest(tips: Iterable[Tips]) -> Tips:
+    """Return the lowest of each: what all of the nodes have reached."""
+    every = list(tips)
+    return Tips(
+        min((t.head for t in every), key=_number),
+        _lowest_known([t.safe for t in every]),
+        _lowest_known([t.finalized for t in every]),
+    )
+
+
+def _lowest_known(blocks: Sequence[Block | None]) -> Block | None:
+    known = [block for block in blocks if block is not None]
+    return min(known, key=_number) if len(known) == len(blocks) else None
+
+
+def _number(block: Block) -> int:
+    return block.number

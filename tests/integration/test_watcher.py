@@ -1,0 +1,405 @@
+"""Payments that nobody tells of: found on the chain, and given to the order that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from api.keys import LEDGER
+from api.workers.watcher import PLACE_FILE
+from ledger.money import Bucket
+from scripts.devchain import DevChain
+from scripts.rpc_proxy import Pairs, RpcProxy
+from tests.contract.kit import ECHO_MICROS
+from tests.support.chain import account_named, mining_paused
+from tests.support.watching import SAFE_AFTER, Shop, open_shop
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.node.name)
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, chain: DevChain, name: str) -> AsyncIterator[Shop]:
+    async with open_shop(tmp_path, chain, name) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(chain: DevChain) -> Iterator[RpcProxy]:
+    with RpcProxy(chain.rpc_url) as running:
+        yield running
+
+
+async def test_a_payment_that_nobody_told_of_makes_its_order_paid(shop: Shop, name: str) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+    tx_hash = shop.pay(buyer)
+
+    await shop.look()
+
+    order = await shop.order(order_id)
+    assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+    assert [t.tx_hash for t in order.money.of(Bucket.APPLIED)] == [tx_hash]
+    (await shop.notice(buyer, order_id, tx_hash)).require(200)
+    assert shop.kinds(order_id).count("paid") == 1
+
+
+async def test_an_authorization_names_one_of_two_orders_of_the_same_amount(
+    shop: Shop, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    first, second = await shop.quote(buyer), await shop.quote(buyer)
+
+    shop.pay_by_name(name, second)
+    await shop.look()
+
+    assert shop.kinds(first) == ["quoted"]
+    assert shop.kinds(second)[:2] == ["quoted", "paid"]
+
+
+async def test_an_authorization_with_a_nonce_of_its_own_is_matched_like_any_transfer(
+    shop: Shop, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+
+    shop.authorized(name, ECHO_MICROS, b"\x07" * 32)
+    await shop.look()
+
+    assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+
+
+async def test_between_two_quotes_of_the_same_amount_the_notice_decides(
+    shop: Shop, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    first, second = await shop.quote(buyer), await shop.quote(buyer)
+    tx_hash = shop.pay(buyer)
+    await shop.look()
+    await shop.look_when_safe()
+    assert (shop.kinds(first), shop.kinds(second), shop.unattributed()) == (
+        ["quoted"],
+        ["quoted"],
+        [],
+    )
+
+    (await shop.notice(buyer, second, tx_hash)).require(200)
+    await shop.look()
+
+    assert shop.kinds(first) == ["quoted"]
+    assert shop.kinds(second)[1] == "paid"
+    assert not any(shop.scan.waiting.values())
+
+
+async def test_what_is_left_for_one_quote_only_goes_to_it(shop: Shop, name: str) -> None:
+    buyer = shop.buyer(name)
+    first, second = await shop.quote(buyer), await shop.quote(buyer)
+    txs = [shop.pay(buyer), shop.pay(buyer)]
+    await shop.look()
+    (await shop.notice(buyer, first, txs[0])).require(200)
+
+    await shop.look()
+
+    [applied] = (await shop.order(second)).money.of(Bucket.APPLIED)
+    assert applied.tx_hash == txs[1]
+
+
+async def test_other_amounts_wait_for_the_notice_of_an_open_quote(shop: Shop, name: str) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+    tx_hash = shop.pay(buyer, ECHO_MICROS + 5)
+    await shop.look()
+    await shop.look_when_safe()
+    assert (shop.kinds(order_id), shop.unattributed()) == (["quoted"], [])
+
+    (await shop.notice(buyer, order_id, tx_hash)).require(200)
+
+    assert (await shop.order(order_id)).money.covered == ECHO_MICROS + 5
+
+
+async def test_a_named_transfer_to_a_paid_order_is_more_than_its_price(
+    shop: Shop, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+    shop.pay(buyer)
+    await shop.look()
+
+    shop.pay_by_name(name, order_id, 7)
+    await shop.look()
+
+    order = await shop.order(order_id)
+    assert "payment_overpaid" in shop.kinds(order_id)
+    assert order.money.covered == ECHO_MICROS + 7
+
+
+async def test_a_second_payment_of_a_paid_order_is_nobodys(shop: Shop, name: str) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+    txs = [shop.pay(buyer), shop.pay(buyer)]
+
+    await shop.look_when_safe()
+
+    assert (await shop.order(order_id)).money.covered == ECHO_MICROS
+    assert [t.tx_hash for t in shop.unattributed()] == [txs[1]]
+
+
+async def test_the_exact_rest_of_a_part_is_found_without_a_notice(shop: Shop, name: str) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+    shop.pay_by_name(name, order_id, ECHO_MICROS - 40)
+    await shop.look()
+
+    shop.pay(buyer, 40)
+    await shop.look()
+
+    assert shop.kinds(order_id)[:3] == ["quoted", "payment_partial", "paid"]
+
+
+async def test_money_of_a_stranger_is_recorded_once_and_can_still_be_claimed(
+    shop: Shop, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    tx_hash = shop.pay(buyer)
+    await shop.look()
+    assert shop.unattributed() == []
+
+    await shop.look_when_safe()
+    await shop.look_when_safe()
+
+    assert [t.tx_hash for t in shop.unattributed()] == [tx_hash]
+    order_id = await shop.quote(buyer)
+    await shop.look_when_safe()
+    assert shop.kinds(order_id) == ["quoted"]
+    (await shop.notice(buyer, order_id, tx_hash)).require(200)
+    assert shop.kinds(order_id)[1] == "paid"
+
+
+async def test_two_transfers_of_one_transaction_go_to_their_own_orders(
+    shop: Shop, chain: DevChain, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    echo = await shop.quote(buyer)
+    count = await shop.service.quote(buyer, "word_count")
+    here, elsewhere = shop.treasury.address, account_named(name + ": else").address
+
+    payments = [(here, 250_000), (elsewhere, 5), (here, ECHO_MICROS)]
+    chain.transfer_many_in_one_tx(buyer.private_key, payments)
+    await shop.look()
+
+    paid = [await shop.order(order_id) for order_id in (count, echo)]
+    assert [[t.ordinal for t in o.money.of(Bucket.APPLIED)] for o in paid] == [[0], [2]]
+
+
+async def test_logs_that_a_node_lacks_at_first_are_found_by_the_next_reading(
+    tmp_path: Path, chain: DevChain, proxy: RpcProxy, name: str
+) -> None:
+    def without_logs(pairs: Pairs) -> None:
+        for asked, answer in pairs:
+            if asked["method"] == "eth_getLogs":
+                answer["result"] = []
+
+    async with open_shop(tmp_path, chain, name, rpc_urls=proxy.url) as shop:
+        buyer = shop.buyer(name)
+        order_id = await shop.quote(buyer)
+        shop.pay(buyer)
+        proxy.rewrite(without_logs)
+        await shop.look()
+        assert shop.kinds(order_id) == ["quoted"]
+
+        proxy.restore()
+        await shop.look_when_safe()
+
+        assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+
+
+async def test_a_quiet_round_is_one_request(
+    tmp_path: Path, chain: DevChain, proxy: RpcProxy, name: str
+) -> None:
+    async with open_shop(tmp_path, chain, name, rpc_urls=proxy.url, loop_interval=60) as shop:
+        await shop.look()
+        before = len(proxy.calls)
+
+        await shop.look()
+
+        assert len(proxy.calls) == before + 1
+
+
+async def test_a_restart_reads_on_and_misses_nothing(
+    tmp_path: Path, chain: DevChain, name: str
+) -> None:
+    async with open_shop(tmp_path, chain, name) as shop:
+        buyer = shop.buyer(name)
+        order_id, stranger = await shop.quote(buyer), shop.buyer(name + ": stranger")
+        early = shop.pay(stranger, 1)
+        await shop.look_when_safe()
+        place = shop.scan.place
+    tx_hash = shop.pay(buyer)
+    late = shop.pay(stranger, 2)
+
+    async with open_shop(tmp_path, chain, name) as shop:
+        await shop.look_when_safe()
+        assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+        assert [t.tx_hash for t in shop.unattributed()] == [early, late]
+        assert shop.scan.place.number > place.number
+        assert tx_hash not in [t.tx_hash for t in shop.unattributed()]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"log": "other"}'])
+async def test_without_its_place_the_chain_is_read_again_and_nothing_is_doubled(
+    tmp_path: Path, chain: DevChain, name: str, content: bytes | None
+) -> None:
+    async with open_shop(tmp_path, chain, name) as shop:
+        buyer = shop.buyer(name)
+        order_id = await shop.quote(buyer)
+        shop.pay(buyer)
+        shop.pay(shop.buyer(name + ": stranger"), 1)
+        await shop.look_when_safe()
+        size = shop.service.app[LEDGER].head.size
+    file = tmp_path / "data" / PLACE_FILE
+    assert file.exists()
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+
+    async with open_shop(tmp_path, chain, name) as shop:
+        await shop.look_when_safe()
+        assert len(shop.unattributed()) == 1
+        assert shop.kinds(order_id).count("paid") == 1
+        assert shop.service.app[LEDGER].head.size >= size
+
+
+async def test_a_transfer_that_waits_is_found_again_after_a_restart(
+    tmp_path: Path, chain: DevChain, name: str
+) -> None:
+    async with open_shop(tmp_path, chain, name) as shop:
+        buyer = shop.buyer(name)
+        first, second = await shop.quote(buyer), await shop.quote(buyer)
+        txs = [shop.pay(buyer), shop.pay(buyer)]
+        await shop.look_when_safe()
+        await shop.look_when_safe()
+
+    async with open_shop(tmp_path, chain, name) as shop:
+        buyer = shop.service.buyer(name)
+        (await shop.notice(buyer, first, txs[0])).require(200)
+        await shop.look()
+        [applied] = (await shop.order(second)).money.of(Bucket.APPLIED)
+        assert applied.tx_hash == txs[1]
+
+
+async def test_a_transfer_that_a_reorganisation_drops_pays_nothing(
+    shop: Shop, chain: DevChain, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+    await shop.look()
+    with mining_paused(chain):
+        chain.transfer(buyer.private_key, shop.treasury.address, ECHO_MICROS, wait=False)
+        chain.mine()
+        chain.reorg(1)
+        await shop.look_when_safe()
+
+    assert shop.kinds(order_id) == ["quoted"]
+    assert not any(shop.scan.waiting.values())
+
+
+async def test_a_transfer_that_a_reorganisation_moves_pays_where_it_stands(
+    shop: Shop, chain: DevChain, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    first, second = await shop.quote(buyer), await shop.quote(buyer)
+    tx_hash = shop.pay(buyer)
+    await shop.look()
+    raw = chain.raw_transaction(tx_hash)
+    chain.mine()
+
+    chain.reorg(2, [(raw, 1)])
+    await shop.look()
+    (await shop.notice(buyer, second, tx_hash)).require(200)
+    await shop.look_when_safe()
+
+    [applied] = (await shop.order(second)).money.of(Bucket.APPLIED)
+    block = chain.wait_for_receipt(tx_hash)
+    assert (applied.tx_hash, applied.block_hash) == (tx_hash, block["blockHash"])
+    assert shop.kinds(first) == ["quoted"]
+
+
+async def test_when_a_safe_block_is_replaced_its_successors_are_read_anew(
+    shop: Shop, chain: DevChain, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    chain.mine(6)
+    await shop.look()
+    order_id = await shop.quote(buyer)
+    tx_hash = shop.pay(buyer)
+    raw = chain.raw_transaction(tx_hash)
+    chain.mine(SAFE_AFTER + 2)
+    chain.reorg(SAFE_AFTER + 3)
+    await shop.look()
+    assert shop.kinds(order_id) == ["quoted"]
+    chain.mine(SAFE_AFTER + 2)
+    await shop.look()
+
+    chain.reorg(SAFE_AFTER + 5, [(raw, 0)])
+    await shop.look()
+    await shop.look()
+
+    assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+
+
+async def test_a_range_that_a_node_refuses_is_read_in_smaller_parts(
+    tmp_path: Path, chain: DevChain, proxy: RpcProxy, name: str
+) -> None:
+    def refuse_long_ranges(pairs: Pairs) -> None:
+        for asked, answer in pairs:
+            if asked["method"] != "eth_getLogs":
+                continue
+            [query] = asked["params"]
+            last = chain.head() if query["toBlock"] == "latest" else int(query["toBlock"], 16)
+            if last - int(query["fromBlock"], 16) >= 5:
+                answer.pop("result", None)
+                answer["error"] = {"code": -32602, "message": "range too long"}
+
+    async with open_shop(tmp_path, chain, name, rpc_urls=proxy.url) as shop:
+        buyer = shop.buyer(name)
+        order_id = await shop.quote(buyer)
+        await shop.look()
+        chain.mine(20)
+        shop.pay(buyer)
+        proxy.rewrite(refuse_long_ranges)
+        for _ in range(16):
+            await shop.look()
+
+        assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+
+
+async def test_received_money_is_what_the_chain_shows_since_the_ledger_was_bound(
+    tmp_path: Path, chain: DevChain, name: str
+) -> None:
+    async with open_shop(tmp_path, chain, name, scan_blocks=3) as shop:
+        buyers = [shop.buyer(f"{name}: {index}") for index in range(4)]
+        orders = [await shop.quote(buyer) for buyer in buyers]
+        shop.pay(buyers[0])
+        shop.pay_by_name(f"{name}: 1", orders[1], 7)
+        await shop.notice(buyers[2], orders[2], shop.pay(buyers[2], ECHO_MICROS + 9))
+        extra = shop.pay(shop.buyer(name + ": stranger"), 11)
+        await shop.look_when_safe()
+        await shop.look_when_safe()
+
+        received = [(await shop.order(order_id)).money for order_id in orders]
+        placed = [
+            (p.transfer.tx_hash, p.transfer.amount)
+            for money in received
+            for p in money.placed.values()
+        ]
+        nobodys = [(t.tx_hash, t.amount) for t in shop.unattributed()]
+        assert [tx for tx, _ in nobodys] == [extra]
+        assert sorted(placed + nobodys) == sorted(shop.incoming())
+        assert sum(money.received for money in received) + 11 == sum(
+            amount for _, amount in shop.incoming()
+        )

@@ -24,7 +24,7 @@ from api.work_content import DeliverableRequest, read_deliverable
 from ledger.commands import FailHandler, HandIn, StartProcessing
 from ledger.content import plain
 from ledger.decide_delivery import require_paid
-from ledger.errors import InvalidInput, NotFound, OutcomeUnknown
+from ledger.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown
 from ledger.order import Order, Status
 from ledger.receipt import Receipt
 from ledger.values import UnixMs, is_order_id, iso_of, iso_of_seconds, order_stream, usdc_number
@@ -105,14 +105,10 @@ async def get_work(request: web.Request) -> web.Response:
     """List orders that wait for a worker, oldest first."""
     app, limit = request.app, _limit(request)
     now = app[LEDGER].clock()
+    services = app[CATALOG].external
     if Role.OPERATOR in request[CALLER].roles:
-        found = app[VIEWS].waiting(
-            [*app[HANDLERS]], among=False, limit=limit, after=_after(request)
-        )
-    else:
-        found = app[VIEWS].waiting(
-            app[CATALOG].external, among=True, limit=limit, after=_after(request)
-        )
+        services = [name for name in app[VIEWS].waited_for() if name not in app[HANDLERS]]
+    found = app[VIEWS].waiting(services, limit, _after(request))
     orders = [await app[LEDGER].order(work.order_id) for work in found]
     # The views may lag behind an order's end.
     waiting = [o for o in orders if o is not None and o.status in _WAITING and not o.paused]
@@ -141,7 +137,12 @@ async def post_deliverable(request: web.Request) -> web.Response:
     # A crash before this append leaves the order waiting, and the worker hands in again; after
     # it, content and event are both there, and handing in again gets the answer that was lost.
     command = HandIn(deliverable, app[LEDGER].clock())
-    receipt = await execute(app, order.id, command, (row,))
+    try:
+        receipt = await execute(app, order.id, command, (row,))
+    except Conflict as error:
+        if error.details.get("content_hash") != deliverable.raw:
+            raise
+        receipt = await _standing(app, order.id)
     app[LEASES].drop(order.id)
     return write_response(app[LEDGER], receipt, _handed_in(receipt))
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from ledger.content import DELIVERABLE
@@ -97,12 +98,19 @@ def claims_of(event: Event) -> tuple[TransferId, ...]:
 
 def content_of(event: Event) -> dict[str, str]:
     """Return the content that an event refers to: the row's field to its content id."""
-    found = {
-        DELIVERABLE if name == "content_id" else name.removesuffix("_id"): getattr(event, name)
-        for name in type(event).model_fields
-        if name.endswith("_id")
+    return {
+        column: content_id
+        for name, column in _content_fields(type(event))
+        if (content_id := getattr(event, name)) is not None
     }
-    return {name: content_id for name, content_id in found.items() if content_id is not None}
+
+
+@cache
+def _content_fields(event_class: type[Event]) -> tuple[tuple[str, str], ...]:
+    names = (name for name in event_class.model_fields if name.endswith("_id"))
+    return tuple(
+        (name, DELIVERABLE if name == "content_id" else name.removesuffix("_id")) for name in names
+    )
 
 
 @dataclass(slots=True)

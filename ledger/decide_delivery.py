@@ -41,14 +41,9 @@ def start_processing(order: Order, command: StartProcessing) -> Decision:
 
 
 def hand_in(order: Order, command: HandIn) -> Decision:
-    """Take the deliverable; a paid or failed order starts and becomes ready in one step.
-
-    Handing in the bytes that are there already records nothing.
-    """
+    """Take the deliverable; a paid or failed order starts and becomes ready in one step."""
     if order.deliverable is not None:
-        if order.content_held and order.deliverable.raw == command.deliverable.raw:
-            return Decision()
-        msg = "the order has another deliverable already"
+        msg = "the order has a deliverable already"
         details = {"content_hash": order.deliverable.raw}
         raise Conflict(msg, code="DELIVERABLE_EXISTS", details=details)
     require_paid(order)

@@ -83,6 +83,16 @@ def m004_work(db: Database) -> None:
     table.create_index(["kind", "since_ms"])
 
 
+@migrations()
+def m005_waiting(db: Database) -> None:
+    """Find what waits of some services without reading past all others."""
+    db.execute(
+        "UPDATE work SET key=(SELECT service FROM orders WHERE orders.order_id=work.order_id)"
+        " WHERE kind='handler'"
+    )
+    db.table("work").create_index(["kind", "key", "since_ms", "order_id"])
+
+
 def open_views(path: Path) -> Database:
     """Open views.db for the one thread that writes it, migrated."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ class WorkKind(StrEnum):
     PAYMENT = "payment"
     """Watch a transaction that counts until its block is final; key = tx hash."""
     HANDLER = "handler"
-    """Produce the deliverable of a paid order; key empty, since the payment."""
+    """Produce the deliverable of a paid order; key = service, since the payment."""
     PUSH = "push"
     """Send the deliverable; key = target and number of the coming attempt, since the last one."""
 
@@ -87,7 +87,7 @@ def work_of(order: Order) -> list[Work]:
         todo += [Work(order.id, WorkKind.PAYMENT, tx, order.updated_at) for tx in watched]
     if order.status in (Status.PAID, Status.PROCESSING) and not order.paused:
         since = order.status_at.get(Status.PAID, order.status_at[order.status])
-        todo.append(Work(order.id, WorkKind.HANDLER, "", since))
+        todo.append(Work(order.id, WorkKind.HANDLER, order.terms.service, since))
     push = push_to_come(order)
     if push is not None and not order.paused:
         key = f"{push.target}:{push.made + 1}"

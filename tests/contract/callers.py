@@ -22,7 +22,7 @@ OPERATOR, WORKER, OTHER_WORKER, AUDITOR, PARTY = (
     "auditor",
     "party",
 )
-ROLES: dict[str, object] = {
+ROLES: dict[str, Any] = {
     "operators": account_named(OPERATOR).address,
     "workers": f"{account_named(WORKER).address},{account_named(OTHER_WORKER).address}",
     "auditors": account_named(AUDITOR).address,
@@ -76,7 +76,7 @@ class Caller:
         return await self.call("GET", path)
 
     async def post(self, path: str, body: object = None, **headers: str) -> Answer:
-        return await self.call("POST", path, body, **headers)
+        return await self.call("POST", path, body, None, **headers)
 
     async def call(
         self, method: str, path: str, body: object = None, data: bytes | None = None, **headers: str

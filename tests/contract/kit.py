@@ -52,6 +52,8 @@ def make_settings(folder: Path, chain: DevChain | None = None, **changes: object
         "rate_limit": 0,
         "max_open_quotes": 0,
         "loop_interval": 0.05,
+        # Tests share a chain and an address: what is found there is not a test's own doing.
+        "scan_interval": 0,
     }
     return load_settings(**{**values, **changes})
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import stat
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -32,6 +34,7 @@ from tests.contract.callers import (
     signed_in,
 )
 from tests.contract.kit import MovableClock, Service, serving
+from tests.support.chain import account_named
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -634,3 +637,22 @@ async def test_every_route_of_workers_asks_for_a_role() -> None:
 
     assert len(named) == 5
     assert all(route.roles == {Role.WORKER, Role.OPERATOR} for route in named)
+
+
+# The page on it
+
+
+async def test_the_program_on_the_page_signs_in(service: Service) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "auth.md").read_text("utf-8")
+    [program] = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {"base": service.url, "private_key": bytes(account_named(PARTY).key)}
+
+    await asyncio.to_thread(exec, program, names)
+
+    assert (await Caller(service, PARTY, names["token"]).get("/test/me")).status == 200
+
+
+async def test_the_page_names_every_role() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "auth.md").read_text("utf-8")
+
+    assert re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE) == [str(role) for role in Role]

@@ -152,7 +152,7 @@ async def answers(service: Service, chain: DevChain) -> AsyncIterator[dict[str, 
     await delivered_status(buyer, order_id)
     found = {"POST /ivxp/request": quoted, "POST /ivxp/deliver": accepted}
     for route in ROUTES:
-        if route.method == "GET":
+        if route.method == "GET" and not route.roles:
             path = route.path.replace("{order_id}", order_id)
             found[by_name(route)] = await buyer.get(path)
     content = str(found["GET /ivxp/download/{order_id}"].require(200)["content"])
@@ -166,6 +166,8 @@ async def test_every_answer_has_the_members_of_its_model_and_no_others(
     answers: dict[str, Answer],
 ) -> None:
     for route in ROUTES:
+        if by_name(route) not in answers:
+            continue  # asked with a token, or to be signed: tested where that is
         body = answers[by_name(route)].require(200)
         assert route.response is not None
         route.response.model_validate(body)

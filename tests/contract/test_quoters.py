@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -173,15 +174,16 @@ async def test_a_quote_that_was_not_made_is_not_counted_as_open(tmp_path: Path) 
 
 
 @asynccontextmanager
-async def elsewhere(folder: Path, reply: Reply, **changes: object) -> AsyncIterator[Service]:
+async def elsewhere(folder: Path, reply: Reply) -> AsyncIterator[Service]:
     """Run a service whose prices come from a server beside it."""
     app = web.Application()
     app.router.add_route("*", "/{rest:.*}", reply)
     async with TestServer(app) as server:
         price = f'price_url = "{server.make_url("/price")}"\nbase_price_usdc = 1'
         catalog = write_catalog(folder, service_of("remote", price))
-        settings: dict[str, object] = {"push_allow_private": True, "hook_timeout": 0.5, **changes}
-        async with serving(folder, catalog=catalog, **settings) as service:
+        async with serving(
+            folder, catalog=catalog, push_allow_private=True, hook_timeout=0.5
+        ) as service:
             yield service
 
 
@@ -347,7 +349,8 @@ async def test_a_screen_is_asked_before_a_quote_and_may_refuse(tmp_path: Path, n
         assert "details" not in bad.body
         assert service.position == before
     account = f"eip155:84532:{service.buyer('quoters').address.lower()}"
-    assert quoters.SCREENED == [(account, "quote"), (f"eip155:84532:{BAD_WALLET}", "quote")]
+    asked = [(account, "quote"), (f"eip155:84532:{BAD_WALLET}", "quote")]
+    assert asked == quoters.SCREENED
 
 
 @pytest.mark.parametrize("name", SILENT_SCREENS)
@@ -371,3 +374,23 @@ async def test_a_screen_that_does_not_exist_stops_the_start(tmp_path: Path) -> N
     with pytest.raises(Misconfigured, match="LEDGER_SCREEN"):
         async with serving(tmp_path, catalog=catalog, screen="tests.contract.quoters:missing"):
             pass
+
+
+# The page on it
+
+
+async def test_the_catalog_and_the_quoter_on_the_page_are_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "workers.md").read_text("utf-8")
+    [catalog] = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    [quoter] = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "studio").mkdir()
+    (tmp_path / "studio" / "prices.py").write_text(quoter)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "catalog.toml").write_text(catalog)
+
+    async with serving(tmp_path, catalog=tmp_path / "catalog.toml") as service:
+        assert price_of(await ask(service, "portrait", "x" * 600)) == 6
+        assert price_of(await ask(service, "portrait", "short")) == 5
+        assert (await ask(service, "portrait", "x" * 2001)).body["error"] == "QUOTE_DECLINED"

@@ -96,7 +96,7 @@ async def test_head_answers_like_get_without_a_body_and_records_nothing(
     before = service.kinds(order_id)
 
     for route in ROUTES:
-        if route.method != "GET":
+        if route.method != "GET" or route.roles:
             continue
         url = service.url + route.path.replace("{order_id}", order_id)
         async with service.session.head(url) as response:

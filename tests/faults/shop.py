@@ -23,7 +23,7 @@ from tests.support.service import Service
 NETWORK = "base-sepolia"
 PRICE = 100_000
 PURSE = 10**9
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 LOOK_SECONDS = 0.02
 
 CATALOG = """

@@ -14,7 +14,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class Trap:
         v4 = socket.create_server(("0.0.0.0", 0))  # noqa: S104 - every way in is watched
         self.port = v4.getsockname()[1]
         sockets = [v4]
-        if socket.has_ipv6:
+        with suppress(OSError):  # a machine without IPv6 has no such way in
             sockets.append(socket.create_server(("::", self.port), family=socket.AF_INET6))
         for each in sockets:
             server = await asyncio.start_server(self._count, sock=each)

@@ -11,16 +11,18 @@ import pytest
 
 from ledger import commands as c
 from ledger.audit import audit
+from ledger.decide import OrderCommand
 from ledger.errors import LedgerError
-from ledger.event import Transfer
+from ledger.event import Finality, Transfer
 from ledger.events import EVENT_OF
-from ledger.finding import ChainView
-from ledger.values import ZERO_ADDRESS
+from ledger.finding import ChainView, Finding
+from ledger.values import ZERO_ADDRESS, UnixMs
 from tests.support import ledger_files as lf
 
 ORDERS = 120
 STEPS = 60
 NAMES = "abc"
+FINALITIES: list[Finality] = ["sealed", "safe", "finalized"]
 
 
 class Walk:
@@ -59,10 +61,10 @@ class Walk:
             self.erase,
         ]
 
-    def now(self) -> c.UnixMs:
+    def now(self) -> UnixMs:
         return self.story.teller.tick()
 
-    async def do(self, command: object) -> None:
+    async def do(self, command: OrderCommand) -> None:
         await self.story.do(command)
 
     def transfer(self, name: str) -> Transfer:
@@ -73,9 +75,9 @@ class Walk:
             self.sent[name] = self.story.transfer(name, amount, after_seconds=after)
         return self.sent[name]
 
-    def look(self, name: str) -> lf.Finding:
+    def look(self, name: str) -> Finding:
         if self.rng.random() < 0.7:
-            finality = self.rng.choice(["sealed", "safe", "finalized"])
+            finality = self.rng.choice(FINALITIES)
             return lf.mined(self.transfer(name), finality=finality)
         view = self.rng.choice([v for v in ChainView if v is not ChainView.MINED])
         safe_time = self.story.terms.pay_by + self.rng.choice([-1, 1])

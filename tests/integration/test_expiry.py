@@ -20,7 +20,7 @@ HOUR_S = 3600
 
 @pytest.fixture
 def own() -> Iterator[DevChain]:
-    """A chain of this test alone: its clock is moved."""
+    """Run a chain for this test alone: its clock is moved."""
     with DevChain(slots_in_an_epoch=2) as running:
         yield running
 

@@ -281,6 +281,20 @@ async def test_a_push_is_tried_again_on_schedule_until_it_is_accepted(
     assert first == second == third
 
 
+async def test_a_status_that_http_does_not_know_is_a_refusal_without_a_status(
+    tmp_path: Path, chain: DevChain
+) -> None:
+    receiver = Receiver(999, 600)
+    async with pushing(tmp_path, chain, receiver, push_schedule="0,0,0") as service:
+        buyer = payer(chain, service, "push 999")
+        order_id = await bought(service, chain, buyer, explicit=receiver.url)
+        await until_recorded(service, order_id, "refused", "refused", "posted")
+        events = [placed.signed.event for placed in service.app[LEDGER].read_order(order_id)]
+
+    said = [e.body().get("response_status") for e in events if e.kind in ENDINGS]
+    assert said == [None, None, 200]
+
+
 async def test_an_exhausted_push_fails_the_delivery_and_the_client_can_still_fetch_and_sign(
     tmp_path: Path, chain: DevChain
 ) -> None:
@@ -401,6 +415,34 @@ async def test_a_slow_receiver_delays_no_other_and_gets_two_pushes_at_once(
     print(f"posted beside six slow ones in {took:.2f} s")  # noqa: T201 - the figure
     assert took < 5
     assert len(slow.bodies) == 6
+
+
+async def test_a_push_that_waited_for_its_turn_is_not_made_if_it_is_no_longer_wanted(
+    tmp_path: Path, chain: DevChain
+) -> None:
+    receiver = Receiver(hold=True)
+    async with pushing(tmp_path, chain, receiver, push_timeout=20, push_per_host=1) as service:
+        buyer = payer(chain, service, "push turn")
+        first = await bought(service, chain, buyer, explicit=receiver.url)
+        await receiver.came(1)
+        signed = await bought(service, chain, buyer, explicit=receiver.url)
+        await service.status_when(buyer, signed, {"processing"})
+        content = (await buyer.get(f"/ivxp/download/{first}")).require(200)["content"]
+        await until_under_way(service, 2)
+        (await buyer.confirm(signed, str(content))).require(200)
+        last = await bought(service, chain, buyer, explicit=receiver.url)
+        receiver.let_go()
+        await until_recorded(service, last, "posted")
+        assert endings(service, signed) == ["confirmed"]
+
+    assert [json.loads(raw)["order_id"] for raw in receiver.bodies] == [first, last]
+
+
+async def until_under_way(service: Service, count: int) -> None:
+    """Wait until so many pushes are made or wait for their turn."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while sum(task.get_name() == "push" for task in asyncio.all_tasks()) < count:
+            await service.app[RUNNER].wait_for(service.app[RUNNER].position + 1, 0.05)
 
 
 async def test_an_outcome_that_cannot_be_recorded_is_kept_and_not_posted_again(
@@ -601,8 +643,9 @@ def test_pushes_to_one_target_do_not_count_for_the_other() -> None:
     order = b.obey(order, b.push("exhausted", target="contact_endpoint"))
     order = changed(order, delivery_endpoint_id=ENDPOINT)
 
-    assert push_to_come(order) is not None
-    assert pushes(order)[0][0] == "delivery_endpoint:1"
+    assert [key for key, _ in pushes(order)] == ["delivery_endpoint:1"]
+    order = b.obey(order, b.push("unreachable"))
+    assert [key for key, _ in pushes(order)] == ["delivery_endpoint:2"]
 
 
 def test_erasing_the_content_or_the_endpoint_ends_the_pushes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from api.keys import LEDGER
 from api.workers.watcher import PLACE_FILE
 from ledger.money import Bucket
+from ledger.values import ZERO_ADDRESS
+from scripts.buyer import Buyer
 from scripts.devchain import DevChain
 from scripts.rpc_proxy import Pairs, RpcProxy
 from tests.contract.kit import ECHO_MICROS
@@ -59,6 +62,21 @@ async def test_an_authorization_names_one_of_two_orders_of_the_same_amount(
 
     assert shop.kinds(first) == ["quoted"]
     assert shop.kinds(second)[:2] == ["quoted", "paid"]
+
+
+async def test_an_authorization_binds_a_quote_that_was_made_without_a_wallet(
+    shop: Shop, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    nobody = Buyer(shop.service.session, shop.service.url, buyer.private_key)
+    nobody.address = ZERO_ADDRESS  # type: ignore[misc]
+    order_id = await shop.quote(nobody)
+
+    shop.pay_by_name(name, order_id)
+    await shop.look()
+
+    assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+    assert (await shop.order(order_id)).client.endswith(buyer.address.lower())
 
 
 async def test_an_authorization_with_a_nonce_of_its_own_is_matched_like_any_transfer(
@@ -143,6 +161,7 @@ async def test_a_second_payment_of_a_paid_order_is_nobodys(shop: Shop, name: str
     txs = [shop.pay(buyer), shop.pay(buyer)]
 
     await shop.look_when_safe()
+    await shop.look()
 
     assert (await shop.order(order_id)).money.covered == ECHO_MICROS
     assert [t.tx_hash for t in shop.unattributed()] == [txs[1]]
@@ -327,6 +346,27 @@ async def test_a_transfer_that_a_reorganisation_moves_pays_where_it_stands(
     block = chain.wait_for_receipt(tx_hash)
     assert (applied.tx_hash, applied.block_hash) == (tx_hash, block["blockHash"])
     assert shop.kinds(first) == ["quoted"]
+
+
+async def test_a_new_payment_stands_in_for_one_that_left_the_chain(
+    shop: Shop, chain: DevChain, name: str
+) -> None:
+    buyer = shop.buyer(name)
+    order_id = await shop.quote(buyer)
+    lost = shop.pay(buyer)
+    await shop.look()
+    chain.reorg(1)
+    async with asyncio.timeout(10):
+        while not (await shop.order(order_id)).paused:
+            await shop.service.recorded(order_id, len(shop.kinds(order_id)) + 1)
+
+    found = shop.pay(buyer)
+    await shop.look()
+
+    order = await shop.order(order_id)
+    assert not order.paused
+    assert [t.tx_hash for t in order.money.of(Bucket.APPLIED)] == [found]
+    assert [t.tx_hash for t in order.money.of(Bucket.ORPHANED)] == [lost]
 
 
 async def test_when_a_safe_block_is_replaced_its_successors_are_read_anew(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -132,7 +133,7 @@ class Load:
             answer = await self._step(key, "status", lambda b: b.get(path))
             if answer.body["status"] == "delivered":
                 return
-            assert answer.body["status"] in ("paid", "processing"), answer
+            assert answer.body["status"] in ("quoted", "paid", "processing"), answer
             await asyncio.sleep(POLL_SECONDS)
 
     async def _step(self, key: str, name: str, call: Call) -> Answer:
@@ -148,17 +149,19 @@ class Load:
                 continue
             finally:
                 self.under_way -= 1
-            repeated = answer.status == 409 and answer.body["error"] == "DUPLICATE_DELIVERY_REQUEST"
-            assert answer.status == 200 or repeated, (name, answer)
             await self._note(name, answer)
-            return answer
+            if answer.status == 200 or _is_settled(answer):
+                return answer
+            assert answer.body.get("retryable"), (name, answer)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _note(self, name: str, answer: Answer) -> None:
         ledger = answer.body.get("ledger")
         if not isinstance(ledger, dict):
             return
-        order_id, head = str(answer.body["order_id"]), answer.ledger_head
+        stream, head = json.loads(ledger["entry"])["event"]["stream"], answer.ledger_head
         assert head is not None
+        order_id = str(stream).removeprefix("order/")
         async with self._changed:
             self.acknowledged.append(
                 Acknowledged(order_id, name, ledger["position"], ledger["leaf"], head)
@@ -175,3 +178,9 @@ class Load:
         """Wait until the service that broke off is known to be gone."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._url != url)
+
+
+def _is_settled(answer: Answer) -> bool:
+    """Whether an error says all the same that the step is done, or that its claim is kept."""
+    repeated = answer.body["error"] == "DUPLICATE_DELIVERY_REQUEST"
+    return repeated or (answer.body.get("retryable") is True and "ledger" in answer.body)

@@ -130,6 +130,7 @@ async def open_shop(
         folder,
         chain,
         clock=clock,
+        prepare=lambda _app: None,
         payment_address=treasury.address,
         scan_interval=0,
         **changes,

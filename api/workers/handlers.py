@@ -32,7 +32,8 @@ class HandlerRunner:
     async def start_waiting(self) -> None:
         """Start a task for every order that waits for its handler and has none here."""
         # An order of a service that is no longer sold keeps waiting: the operator sees it.
-        for work in self._app[VIEWS].waiting(self._app[HANDLERS]):
+        handlers = self._app[HANDLERS]
+        for work in self._app[VIEWS].waiting(handlers):
             if work.order_id not in self._running:
                 self._running.add(work.order_id)
                 self._app[BACKGROUND].spawn(self._serve(work.order_id), "handler")

@@ -11,7 +11,7 @@ from scripts.devchain import DevChain
 from tests.contract.kit import Service, serving
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
     """Leave out the log: drawing the traceback of every planned failure takes most of the time."""
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)

@@ -33,11 +33,12 @@ from tests.contract.callers import (
     found_paid,
     signed_in,
 )
-from tests.contract.kit import MovableClock, Service, serving
+from tests.contract.kit import MovableClock, Service, make_settings, serving
 from tests.support.chain import account_named
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "auth.md").read_text("utf-8")
 NOBODY = "nobody"
 STRANGER = "stranger"
 ROLES_OF = {
@@ -639,12 +640,19 @@ async def test_every_route_of_workers_asks_for_a_role() -> None:
     assert all(route.roles == {Role.WORKER, Role.OPERATOR} for route in named)
 
 
+@pytest.mark.parametrize("name", ["operators", "workers", "auditors"])
+async def test_a_role_is_given_to_wallets_only(tmp_path: Path, name: str) -> None:
+    wallets: dict[str, Any] = {name: "0x" + "1" * 40 + ",alice"}
+
+    with pytest.raises(Misconfigured, match=f"LEDGER_{name.upper()}: an address is"):
+        make_settings(tmp_path, **wallets)
+
+
 # The page on it
 
 
 async def test_the_program_on_the_page_signs_in(service: Service) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "auth.md").read_text("utf-8")
-    [program] = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    [program] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {"base": service.url, "private_key": bytes(account_named(PARTY).key)}
 
     await asyncio.to_thread(exec, program, names)
@@ -653,6 +661,4 @@ async def test_the_program_on_the_page_signs_in(service: Service) -> None:
 
 
 async def test_the_page_names_every_role() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "auth.md").read_text("utf-8")
-
-    assert re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE) == [str(role) for role in Role]
+    assert re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE) == [str(role) for role in Role]

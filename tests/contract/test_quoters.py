@@ -23,6 +23,7 @@ from tests.contract.kit import Service, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "workers.md").read_text("utf-8")
 FAULTS = ["raises", "exits", "hangs", "waits", *quoters.ANSWERS]
 WELL = ["per_character", "as_text", "whole", "declines", "declines_later"]
 SCREENS = ["screen", "screen_later"]
@@ -382,9 +383,8 @@ async def test_a_screen_that_does_not_exist_stops_the_start(tmp_path: Path) -> N
 async def test_the_catalog_and_the_quoter_on_the_page_are_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "workers.md").read_text("utf-8")
-    [catalog] = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    [quoter] = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    [catalog] = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    [quoter] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     (tmp_path / "studio").mkdir()
     (tmp_path / "studio" / "prices.py").write_text(quoter)
     monkeypatch.syspath_prepend(tmp_path)

@@ -203,7 +203,12 @@ async def shop(
     catalog.write_text(CATALOG)
     payee = account_named(f"payee {name}").address
     key = "0x" + funded_account(chain, f"buyer {name}", PURSE).key.hex()
-    wanted = {"loop_interval": "0.05", "catalog": str(catalog), "payment_address": payee}
+    wanted = {
+        "loop_interval": "0.05",
+        "scan_interval": "0.1",
+        "catalog": str(catalog),
+        "payment_address": payee,
+    }
     service = Service(folder, rpc_url, **{**wanted, **settings})
     await asyncio.to_thread(service.start)
     try:

@@ -48,6 +48,16 @@ async def quick(
         yield running
 
 
+@pytest.fixture
+async def unscanned(
+    tmp_path: Path, chain: DevChain, proxy: RpcProxy, request: pytest.FixtureRequest
+) -> AsyncIterator[Shop]:
+    """Give a shop that reads the chain only for the payments that it watches."""
+    name = request.node.name
+    async with shop(tmp_path, chain, proxy.url, name, scan_interval="0") as running:
+        yield running
+
+
 async def looked_again(proxy: RpcProxy, times: int = 3) -> None:
     """Return once the service has asked for that many further receipts."""
 
@@ -241,33 +251,33 @@ async def _paid_somehow(quick: Shop, chance: Random) -> tuple[Bought, int]:
 
 
 async def test_a_final_payment_is_recorded_and_watched_no_more(
-    quick: Shop, proxy: RpcProxy, chain: DevChain
+    unscanned: Shop, proxy: RpcProxy, chain: DevChain
 ) -> None:
     orders = []
     for _ in range(ROUNDS):
-        orders.append(await quick.buy())
-        (await quick.deliver(orders[-1])).require(200)
-        await until(lambda: quick.is_word(orders[-1], "delivered"), "delivered")
+        orders.append(await unscanned.buy())
+        (await unscanned.deliver(orders[-1])).require(200)
+        await until(lambda: unscanned.is_word(orders[-1], "delivered"), "delivered")
 
     chain.mine(6)
 
     async def final() -> bool:
-        return all(quick.kinds(order)["payment_finalized"] == 1 for order in orders)
+        return all(unscanned.kinds(order)["payment_finalized"] == 1 for order in orders)
 
     async def idle() -> bool:
-        return quick.work() == 0
+        return unscanned.work() == 0
 
     await until(final, "all are final")
     await until(idle, "nothing is to do")
-    await looked_at_nothing(quick, proxy)
-    assert all(quick.kinds(order)["payment_finalized"] == 1 for order in orders)
+    await looked_at_nothing(unscanned, proxy)
+    assert all(unscanned.kinds(order)["payment_finalized"] == 1 for order in orders)
 
 
-async def looked_at_nothing(quick: Shop, proxy: RpcProxy) -> None:
+async def looked_at_nothing(unscanned: Shop, proxy: RpcProxy) -> None:
     """Check that the chain is left alone for a while, in which other things happen."""
     # A round that was under way when the last event came may still ask.
-    await asyncio.gather(*(quick.quote() for _ in range(5)))
+    await asyncio.gather(*(unscanned.quote() for _ in range(5)))
     asked = len(proxy.calls)
     for _ in range(30):
-        await quick.quote()
+        await unscanned.quote()
     assert len(proxy.calls) == asked

@@ -78,7 +78,7 @@ class Rounds:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_fifty_kills_under_load_lose_and_double_no_acknowledged_step(
     service: Service, chain: DevChain, payee: str, number: int, tmp_path: Path
 ) -> None:

@@ -76,9 +76,9 @@ async def test_while_the_node_fails_claims_are_kept_and_afterwards_they_resolve(
     for order in watched:
         (await provider.deliver(order)).require(200)
         await until(lambda o=order: provider.is_word(o, "delivered"), "delivered")  # type: ignore[misc]
-    claimed = [await provider.buy() for _ in range(ORDERS)]
 
     FAULTS[fault](proxy)
+    claimed = [await provider.buy() for _ in range(ORDERS)]
     for order in claimed:
         await _kept_and_unchanged(provider, order)
     calls = len(proxy.calls)

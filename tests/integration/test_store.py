@@ -1,4 +1,5 @@
 import sqlite3
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,12 @@ def _event_of(stored: StoredEvent) -> Any:  # noqa: ANN401 - a stand-in for a si
     )
 
 
+def _join_readers() -> None:
+    for thread in threading.enumerate():
+        if "read_continuously" in thread.name:
+            thread.join()
+
+
 class TestOurRecorderIsARecorderOfTheLibrary(ApplicationRecorderTestCase[Recorder]):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
@@ -71,6 +78,8 @@ class TestOurRecorderIsARecorderOfTheLibrary(ApplicationRecorderTestCase[Recorde
     def create_recorder(self) -> Recorder:
         datastore = Datastore(str(self.path), connections=1)
         self.addCleanup(datastore.close)
+        # The library's own test does not wait for its readers; cleanups run last one first.
+        self.addCleanup(_join_readers)
         recorder = LibraryRecorder(datastore)
         recorder.create_table()
         return recorder

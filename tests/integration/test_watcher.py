@@ -360,6 +360,8 @@ async def test_a_new_payment_stands_in_for_one_that_left_the_chain(
         while not (await shop.order(order_id)).paused:
             await shop.service.recorded(order_id, len(shop.kinds(order_id)) + 1)
 
+    # The account's next transaction; the same one again would be the lost one, mined anew.
+    chain.transfer(buyer.private_key, account_named(name + ": else").address, 1)
     found = shop.pay(buyer)
     await shop.look()
 

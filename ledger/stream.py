@@ -74,7 +74,9 @@ class HeadCache:
         self._heads[head.stream] = head
         self._heads.move_to_end(head.stream)
         if len(self._heads) > self._limit:
-            self._heads.popitem(last=False)
+            stream, oldest = self._heads.popitem(last=False)
+            if stream == LOG_STREAM:  # every command asks whether the log is open
+                self._heads[stream] = oldest
 
     def drop(self, stream: str) -> None:
         """Forget a stream that must be read anew."""

@@ -195,7 +195,8 @@ class Runner:
         if self.position >= position:
             return True
         try:
-            return await asyncio.wait_for(reached, timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                return await reached
         except TimeoutError:
             return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 
@@ -40,7 +41,7 @@ class WorkLoop:
                 _log.warning("loop round refused", loop=self._name, code=error.code)
             except Exception:  # noqa: BLE001 - one bad order must not stop the loop for all others
                 _log.exception("loop round failed", loop=self._name)
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._interval)
-            except TimeoutError:
-                continue
+            # Not `wait_for`: on Python 3.11 it loses a cancellation that comes with the wake-up.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()

@@ -143,8 +143,8 @@ def test_time_never_goes_back_when_the_clock_does(tmp_path: Path) -> None:
 async def test_a_full_queue_refuses_at_once_and_records_nothing(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.inbox.MAX_QUEUE", 4)
-    assert MAX_QUEUE > 4
+    monkeypatch.setattr("ledger.inbox.MAX_QUEUE", 3)
+    assert MAX_QUEUE > 3
     with Held(ledger) as held:
         running = asyncio.create_task(ledger.execute(order_id(0), issue_quote()))
         await asyncio.to_thread(held.reached.wait)

@@ -189,7 +189,7 @@ class Runner:
             return True
         if self._failed_at is not None:
             return False
-        reached = asyncio.get_running_loop().create_future()
+        reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiters.append((position, reached))
         if self.position >= position:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,20 +68,18 @@ async def test_another_genesis_ends_the_start_and_the_right_one_is_taken_again(
     await start(tmp_path, proxy)
 
 
-async def test_views_that_cannot_be_read_end_the_start_and_can_be_deleted(
+async def test_views_that_are_no_database_are_put_aside_and_built_anew(
     proxy: RpcProxy, tmp_path: Path
 ) -> None:
     await start(tmp_path, proxy)
     views = tmp_path / "data" / "views.db"
     views.write_bytes(b"no database" * 1000)
 
-    with pytest.raises(sqlite3.DatabaseError):
-        await start(tmp_path, proxy)
+    await start(tmp_path, proxy)
 
     assert own_threads() == []
-    for part in views.parent.glob("views.db*"):
-        part.unlink()
-    await start(tmp_path, proxy)
+    assert views.read_bytes().startswith(b"SQLite format 3")
+    assert (tmp_path / "data" / "views.db.damaged").read_bytes().startswith(b"no database")
 
 
 async def test_a_silent_chain_does_not_keep_the_service_from_starting(

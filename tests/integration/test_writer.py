@@ -143,13 +143,13 @@ def test_time_never_goes_back_when_the_clock_does(tmp_path: Path) -> None:
 async def test_a_full_queue_refuses_at_once_and_records_nothing(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.inbox.MAX_QUEUE", 3)
-    assert MAX_QUEUE > 3
+    monkeypatch.setattr("ledger.inbox.MAX_QUEUE", 4)
+    assert MAX_QUEUE > 4
     with Held(ledger) as held:
         running = asyncio.create_task(ledger.execute(order_id(0), issue_quote()))
         await asyncio.to_thread(held.reached.wait)
         waiting = [
-            asyncio.create_task(ledger.execute(order_id(n), issue_quote())) for n in range(1, 3)
+            asyncio.create_task(ledger.execute(order_id(n), issue_quote())) for n in range(1, 4)
         ]
         await asyncio.sleep(0)
 
@@ -157,7 +157,7 @@ async def test_a_full_queue_refuses_at_once_and_records_nothing(
             await ledger.execute(order_id(9), issue_quote())
 
         held.go_on()
-        assert [r.first_position for r in await asyncio.gather(running, *waiting)] == [2, 3, 4]
+        assert [r.first_position for r in await asyncio.gather(running, *waiting)] == [2, 3, 4, 5]
     assert kinds(ledger, 9) == []
 
 

@@ -1,5 +1,7 @@
 import asyncio
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,3 +142,9 @@ def test_kills_while_it_starts_leave_a_folder_that_starts(
     record.read(copy)
     assert record.kinds["log"]["log_opened"] == 1
     assert record.kinds["log"]["chain_bound"] == 1
+
+
+def test_the_service_starts_without_the_libraries_of_wallets_and_dev_chains() -> None:
+    code = "import sys, scripts.cli; print(*sorted({'web3', 'eth_account'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

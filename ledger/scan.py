@@ -191,14 +191,14 @@ def unpaid(order: Order) -> Unpaid | None:
 def match(transfer: Transfer, orders: Iterable[Unpaid]) -> Match:
     """Find the one order of the payer that lacks exactly this much; never guess between two.
 
-    Orders that were open when the transfer was mined go before those that it is too late for.
+    Anybody can ask for a quote in anybody's name, also after seeing a transfer. So no quote made
+    after the transfer gets it, and of an order in time and one too late neither is chosen: the
+    client's signed notice says for which it paid.
     """
     asked = [o for o in orders if o.since <= transfer.block_time + CLOCK_SKEW_S]
-    exact = [o for o in asked if o.due == transfer.amount]
-    in_time = [o for o in exact if o.pay_by is None or transfer.block_time <= o.pay_by]
-    fits = in_time or exact
-    if len(fits) == 1:
-        return Match(fits[0].order_id)
+    exact = [o for o in asked if o.due == transfer.amount and o.since <= transfer.block_time]
+    if len(exact) == 1:
+        return Match(exact[0].order_id)
     return Match(None, waits=any(o.open for o in asked))
 
 

@@ -115,7 +115,7 @@ class Projector:
         events = self._source.read_order(order_id)
         order = fold(p.signed for p in events if p.position <= up_to)
         if order is None:
-            msg = f"no events of {order_id}"
+            msg = f"the order of the event at position {up_to} has no events"
             raise LookupError(msg)
         return order
 

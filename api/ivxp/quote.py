@@ -211,7 +211,7 @@ def _quote_body(
         },
         "terms": {
             "payment_timeout": settings.payment_timeout,
-            "revision_policy": "A failed delivery is retried before a deliverable exists.",
+            "revision_policy": "A failed delivery may be retried before a deliverable exists.",
             "refund_policy": settings.refund_policy,
         },
     }

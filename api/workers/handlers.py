@@ -65,10 +65,12 @@ class HandlerRunner:
 
     async def _produce(self, order: Order) -> None:
         ledger = self._app[LEDGER]
+        request = self._request(order)  # a store that fails is our fault, not the handler's
         try:
-            produced = await self._run(order)
+            produced = await self._run(order, request)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a seller's handler may raise anything
-            _log.warning("handler failed", service=order.terms.service, exc_info=error)
+            # Its text may quote the order id or the client's words, so only its type is logged.
+            _log.warning("handler failed", service=order.terms.service, error=type(error).__name__)
             failed = FailHandler(attempts=1, detail=type(error).__name__, now=ledger.clock())
             await ledger.execute(order.id, failed)
             return
@@ -81,9 +83,8 @@ class HandlerRunner:
         except LedgerError as error:
             _log.info("deliverable refused", code=error.code)
 
-    async def _run(self, order: Order) -> Produced:
-        handler = self._app[HANDLERS][order.terms.service]
-        settings, request = self._app[SETTINGS], self._request(order)
+    async def _run(self, order: Order, request: ServiceRequest) -> Produced:
+        handler, settings = self._app[HANDLERS][order.terms.service], self._app[SETTINGS]
         async with asyncio.timeout(settings.handler_timeout):
             if inspect.iscoroutinefunction(handler):
                 produced = await handler(request)

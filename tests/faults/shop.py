@@ -13,11 +13,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from eth_account.signers.local import LocalAccount
 
 from scripts.buyer import Answer, Buyer
 from scripts.devchain import DevChain
 from tests.faults.handlers import FOLDER
-from tests.support.chain import TRANSFER_TOPIC, account_named, funded_account
+from tests.support.chain import TRANSFER_TOPIC, funded_account
 from tests.support.service import Service
 
 NETWORK = "base-sepolia"
@@ -56,7 +57,9 @@ class Bought:
 class Shop:
     """Drives one service as a buyer and looks at what it recorded."""
 
-    def __init__(self, service: Service, chain: DevChain, payee: str, buyer: Buyer) -> None:
+    def __init__(
+        self, service: Service, chain: DevChain, payee: LocalAccount, buyer: Buyer
+    ) -> None:
         self.service = service
         self.chain = chain
         self.payee = payee
@@ -65,7 +68,10 @@ class Shop:
     async def buy(self, offering: str = "text_echo", *, micros: int = PRICE) -> Bought:
         """Take a quote and pay; the payment is in the newest block, and nobody told of it."""
         order_id = await self.quote(offering)
-        return self.paid(order_id, self.chain.transfer(self.buyer.private_key, self.payee, micros))
+        return self.paid(order_id, self.pay(micros))
+
+    def pay(self, micros: int) -> str:
+        return self.chain.transfer(self.buyer.private_key, self.payee.address, micros)
 
     async def quote(self, offering: str = "text_echo") -> str:
         answer = await self.buyer.request(offering, "some words")
@@ -74,6 +80,10 @@ class Shop:
     def paid(self, order_id: str, tx_hash: str) -> Bought:
         notice = self.buyer.notice(order_id, tx_hash, NETWORK)
         return Bought(order_id, tx_hash, self.chain.raw_transaction(tx_hash), notice)
+
+    def refund(self, micros: int) -> None:
+        """Send money back to the buyer from the payment address."""
+        self.chain.transfer(self.payee.key, self.buyer.address, micros)
 
     def replace_lost_payment(self) -> None:
         """Use the payer's nonce of a payment that left the chain: it can never come back."""
@@ -134,9 +144,9 @@ class Shop:
         [row] = self._rows("views.db", f"SELECT {sums} FROM orders")  # noqa: S608 - fixed names
         return dict(zip(names, (int(str(value)) for value in row), strict=True))
 
-    def on_chain(self) -> int:
-        """Return the sum of the Transfer logs to the payment address on the canonical chain."""
-        topics = [TRANSFER_TOPIC, None, "0x" + "0" * 24 + self.payee[2:].lower()]
+    def on_chain(self, *, to: str, sender: str | None = None) -> int:
+        """Return the sum of the Transfer logs to an address on the canonical chain."""
+        topics = [TRANSFER_TOPIC, sender and _topic(sender), _topic(to)]
         logs = self.chain.rpc(
             "eth_getLogs",
             [{"address": self.chain.usdc_address, "topics": topics, "fromBlock": "0x0"}],
@@ -149,7 +159,9 @@ class Shop:
         async def agrees() -> bool:
             money = self.money()
             return (
-                money["received"] == self.on_chain()
+                money["received"] == self.on_chain(to=self.payee.address)
+                and money["refunded"]
+                == self.on_chain(to=self.buyer.address, sender=self.payee.address)
                 and money["orphaned"] == orphaned
                 and money["held"] == money["received"] - money["refunded"]
                 and money["received"] == money["applied"] + money["pending"] + money["late"]
@@ -201,13 +213,13 @@ async def shop(
     """Run a service of its own payment address, and a buyer with a full purse."""
     catalog = folder / "catalog.toml"
     catalog.write_text(CATALOG)
-    payee = account_named(f"payee {name}").address
+    payee = funded_account(chain, f"payee {name}", 0)
     key = "0x" + funded_account(chain, f"buyer {name}", PURSE).key.hex()
     wanted = {
         "loop_interval": "0.05",
         "scan_interval": "0.1",
         "catalog": str(catalog),
-        "payment_address": payee,
+        "payment_address": payee.address,
     }
     service = Service(folder, rpc_url, **{**wanted, **settings})
     await asyncio.to_thread(service.start)
@@ -216,6 +228,10 @@ async def shop(
             yield Shop(service, chain, payee, Buyer(session, service.url, key))
     finally:
         service.stop()
+
+
+def _topic(address: str) -> str:
+    return "0x" + "0" * 24 + address[2:].lower()
 
 
 async def until(reached: Callable[[], Awaitable[bool]], what: str) -> None:

@@ -232,19 +232,32 @@ async def test_the_money_table_is_the_chain_after_every_step_of_any_story(
     print(f"{ROUNDS} stories, {len(gone)} payments gone, {quick.money()}")  # noqa: T201 - figures
 
 
+async def test_money_that_went_back_is_refunded_to_the_micro_unit(
+    quick: Shop, chain: DevChain
+) -> None:
+    chance = Random(seed())  # noqa: S311 - a reproducible choice
+    for _ in range(REORG_ROUNDS):
+        order, _ = await _paid_somehow(quick, chance)
+        quick.refund(quick.money()["held"])
+        # A refund is recorded once its block is safe: nothing takes it back.
+        chain.mine(4)
+        await quick.balances(orphaned=0)
+        assert quick.kinds(order)["refunded"] == 1
+        assert quick.money()["held"] == 0
+
+
 async def _paid_somehow(quick: Shop, chance: Random) -> tuple[Bought, int]:
     """Pay exactly, too much, or in two parts; return the newest block's payment and its amount."""
     order = await quick.quote()
-    key, chain = quick.buyer.private_key, quick.chain
     if chance.random() < 0.3:
         part = chance.randrange(1, PRICE)
-        first = quick.paid(order, chain.transfer(key, quick.payee, part))
+        first = quick.paid(order, quick.pay(part))
         answer = await quick.deliver(first)
         assert (answer.status, answer.body["error"]) == (402, "AMOUNT_MISMATCH")
         micros = PRICE - part
     else:
         micros = PRICE + chance.choice([0, 0, 1, 77_777])
-    paid = quick.paid(order, chain.transfer(key, quick.payee, micros))
+    paid = quick.paid(order, quick.pay(micros))
     (await quick.deliver(paid)).require(200)
     await until(lambda: quick.is_word(paid, "delivered"), "delivered")
     return paid, micros

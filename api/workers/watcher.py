@@ -18,6 +18,7 @@ from ledger.chain_transfers import Way
 from ledger.commands import RecordTransfers
 from ledger.errors import ChainUnavailable, LedgerError
 from ledger.event import Transfer
+from ledger.finding import ChainView
 from ledger.scan import (
     CLOCK_SKEW_S,
     Match,

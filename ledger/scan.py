@@ -191,12 +191,11 @@ def unpaid(order: Order) -> Unpaid | None:
 def match(transfer: Transfer, orders: Iterable[Unpaid]) -> Match:
     """Find the one order of the payer that lacks exactly this much; never guess between two.
 
-    Anybody can ask for a quote in anybody's name, also after seeing a transfer. So no quote made
-    after the transfer gets it, and of an order in time and one too late neither is chosen: the
-    client's signed notice says for which it paid.
+    Anybody can ask for a quote in anybody's name. So of an order in time and one too late neither
+    is chosen: the client's signed notice says for which it paid.
     """
     asked = [o for o in orders if o.since <= transfer.block_time + CLOCK_SKEW_S]
-    exact = [o for o in asked if o.due == transfer.amount and o.since <= transfer.block_time]
+    exact = [o for o in asked if o.due == transfer.amount]
     if len(exact) == 1:
         return Match(exact[0].order_id)
     return Match(None, waits=any(o.open for o in asked))

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from api.keys import CHAIN, LEDGER, VIEWS
 from api.sync import execute
-from api.workers.gone import is_gone
 from api.workers.watcher import views_are_up
 from ledger.chain import Chain
 from ledger.chain_transfers import Way
@@ -71,8 +70,6 @@ def _is_safe(finding: Finding) -> bool:
 async def _judge(app: web.Application, chain: Chain, scan: Scan, each: Waiting) -> None:
     finding = await chain.refund_lookup(each.tx_hash)
     if finding.view in (ChainView.UNAVAILABLE, ChainView.SHALLOW):
-        return
-    if finding.view is ChainView.NOT_FOUND and not await is_gone(chain, each, finding.view):
         return
     claimed = app[LEDGER].store.claimed([t.key for t in finding.transfers])
     for transfer in finding.transfers:

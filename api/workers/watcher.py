@@ -10,7 +10,6 @@ import structlog
 from aiohttp import web
 
 from api.keys import CHAIN, LEDGER, LIMITS, RUNNER, SETTINGS, VIEWS
-from api.workers.gone import is_gone
 from ledger.chain import Chain
 from ledger.chain_place import PlaceFile, read_place, write_place
 from ledger.chain_scan import Span, Swept
@@ -110,8 +109,8 @@ class Watcher:
     async def _judge(self, chain: Chain, scan: Scan, each: Waiting, *, is_fresh: bool) -> None:
         """Record the transfers of a transaction that can be given away now."""
         if each.seen is None or not each.is_mined:
-            view = each.seen.finding.view if each.seen is not None else ChainView.UNAVAILABLE
-            if scan.is_settled(each) and await is_gone(chain, each, view):
+            gone = (ChainView.NOT_FOUND, ChainView.REVERTED)
+            if each.seen is not None and each.seen.finding.view in gone and scan.is_settled(each):
                 scan.done(Way.IN, each)
             return
         left = self._undecided(each.seen.finding.transfers)
@@ -161,7 +160,7 @@ class Watcher:
         if views.has_claim(transfer.tx_hash):
             return Match(None, waits=True)
         nameless = await self._lacking(f"{transfer.chain}:{ZERO_ADDRESS}", transfer.amount)
-        if any(o.open and o.since <= transfer.block_time for o in nameless):
+        if any(o.open and o.since <= transfer.block_time + CLOCK_SKEW_S for o in nameless):
             # It may be the payment of a quote without a wallet, which only its notice can say.
             return Match(None, waits=True)
         found = match(transfer, await self._lacking(payer, transfer.amount))

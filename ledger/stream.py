@@ -78,10 +78,6 @@ class HeadCache:
             if stream == LOG_STREAM:  # every command asks whether the log is open
                 self._heads[stream] = oldest
 
-    def drop(self, stream: str) -> None:
-        """Forget a stream that must be read anew."""
-        self._heads.pop(stream, None)
-
     def clear(self) -> None:
         """Forget everything: the store may hold what we do not know of."""
         self._heads.clear()

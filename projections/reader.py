@@ -135,11 +135,6 @@ class ViewReader:
             yield [row[1] for row in rows]
             last = (rows[-1][0], rows[-1][1])
 
-    def counts(self) -> dict[str, int]:
-        """Return how many orders stand in each status."""
-        rows = self._db.execute("SELECT status, count(*) FROM orders GROUP BY status")
-        return {row[0]: row[1] for row in rows}
-
     def close(self) -> None:
         """Close the connection."""
         self._db.close()

@@ -11,19 +11,23 @@ from typing import Final
 import aiohttp
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from api.auth import AUTH_ROUTES, is_staff, require_role
+from api.auth import AUTH_ROUTES, require_role
 from api.background import Background
 from api.catalog import load_catalog, load_handlers
 from api.config import Settings
+from api.cors import Cors
 from api.errors import errors_as_json
+from api.followers import Followers
+from api.gate import CORS, add_headers, answer_options, limit_writes
+from api.idempotency import ONCE, Once, once_per_key
 from api.ivxp.routes import IVXP_ROUTES
 from api.keys import (
     BACKGROUND,
     CATALOG,
     CHAIN,
     CHALLENGES,
+    FOLLOWERS,
     HANDLERS,
     LEASES,
     LEDGER,
@@ -35,11 +39,14 @@ from api.keys import (
     ChainLink,
 )
 from api.leases import Leases
-from api.limits import Limits, client_address
+from api.limits import Limits
+from api.openapi import OPENAPI_ROUTES
 from api.ops import OPS_ROUTES
+from api.orders import ORDER_ROUTES
 from api.quoter import QUOTERS, SCREEN, Quoters, Screen
 from api.routes import Route, register
 from api.signin import Challenges
+from api.sync import read_after
 from api.tokens import Revoked, Tokens
 from api.wellknown import WELL_KNOWN_ROUTES
 from api.work import WORK_ROUTES
@@ -63,7 +70,9 @@ ROUTES: Final[list[Route]] = [
     *WELL_KNOWN_ROUTES,
     *AUTH_ROUTES,
     *WORK_ROUTES,
+    *ORDER_ROUTES,
     *OPS_ROUTES,
+    *OPENAPI_ROUTES,
 ]
 LEDGER_FILE: Final = "ledger.db"
 VIEWS_FILE: Final = "views.db"
@@ -72,25 +81,36 @@ REVOKED_FILE: Final = "revoked.json"
 Part = Callable[[web.Application], AsyncIterator[None]]
 """What starts before its `yield` and ends after it."""
 
-_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _log = structlog.get_logger(__name__)
 
 
 def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Application:
     """Return the application. Raises `Misconfigured` before anything is opened."""
     app = web.Application(
-        middlewares=[errors_as_json, limit_writes, require_role],
+        middlewares=[
+            errors_as_json,
+            answer_options,
+            limit_writes,
+            require_role,
+            once_per_key,
+            read_after,
+        ],
         client_max_size=settings.body_max_bytes,
     )
+    app.on_response_prepare.append(add_headers)
     app[SETTINGS] = settings
+    app[CORS] = Cors(settings.allowed_origins)
     app[CATALOG] = load_catalog(settings.catalog)
     app[HANDLERS] = load_handlers(app[CATALOG])
     app[QUOTERS] = Quoters(app[CATALOG], settings)
     app[SCREEN] = Screen(settings)
     app[LEASES] = Leases(settings.work_lease)
     app[CHALLENGES] = Challenges()
+    app[ONCE] = Once()
+    app[FOLLOWERS] = Followers(settings.max_streams)
+    app.on_shutdown.append(_end_streams)
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
-    register(app, ROUTES)
+    register(app, ROUTES, prefix=settings.path_prefix)
     config = ledger_config(settings, clock)
     app[TOKENS] = _tokens(settings)
     app.cleanup_ctx.append(_parts(_with(config), _quoters, _chain, _loops, push_loop, scan_loop))
@@ -115,13 +135,9 @@ def ledger_config(settings: Settings, clock: Clock) -> LedgerConfig:
     )
 
 
-@web.middleware
-async def limit_writes(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count writes per address before anything else is done for them."""
-    if request.method in _WRITES and not is_staff(request):
-        address = client_address(request, request.app[SETTINGS].proxy_networks)
-        request.app[LIMITS].count_write(address)
-    return await handler(request)
+async def _end_streams(app: web.Application) -> None:
+    """Let open streams end: the server waits for its connections before it stops."""
+    app[FOLLOWERS].close()
 
 
 def _secret(settings: Settings, name: str, source: str) -> bytes:
@@ -252,14 +268,15 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
     ]
     running = asyncio.get_running_loop()
 
-    # Only the handlers gain by being woken: the chain does not change because we wrote.
-    def wake_handlers() -> None:
+    # Of the loops only the handlers gain by being woken: the chain does not change with us.
+    def wake(moved: frozenset[str]) -> None:
         running.call_soon_threadsafe(loops[-1].wake)
+        running.call_soon_threadsafe(app[FOLLOWERS].moved, moved)
 
-    app[RUNNER].on_progress = wake_handlers
+    app[RUNNER].on_progress = wake
     tasks = [asyncio.create_task(loop.run(), name="loop") for loop in loops]
     yield
-    app[RUNNER].on_progress = lambda: None
+    app[RUNNER].on_progress = lambda _moved: None
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, StringConstraints
 
-from api.answers import json_response
+from api.answers import Time, json_response
 from api.body import read_model
 from api.ivxp.models import Message
 from api.keys import CHALLENGES, LEDGER, SETTINGS, TOKENS
@@ -43,7 +43,7 @@ class ChallengeResponse(BaseModel):
     """The EIP-4361 text to sign, byte for byte."""
 
     message: str
-    expires_at: str
+    expires_at: Time
 
 
 class TokenRequest(Message):
@@ -57,11 +57,11 @@ class TokenResponse(BaseModel):
     """A token for `Authorization: Bearer`; `token_id` names it when it is to be revoked."""
 
     token: str
-    token_type: str
+    token_type: Literal["Bearer"]
     token_id: str
-    wallet: str
-    roles: list[str]
-    expires_at: str
+    wallet: Wallet
+    roles: list[Role]
+    expires_at: Time
 
 
 class RevokeRequest(Message):
@@ -71,10 +71,17 @@ class RevokeRequest(Message):
     wallet: Wallet | None = None
 
 
+class RevokedTokens(BaseModel):
+    """One token, or all of a wallet."""
+
+    token_id: str | None = None
+    wallet: Wallet | None = None
+
+
 class RevokeResponse(BaseModel):
     """What was taken back."""
 
-    revoked: dict[str, str]
+    revoked: RevokedTokens
 
 
 async def post_challenge(request: web.Request) -> web.Response:
@@ -223,5 +230,6 @@ AUTH_ROUTES: Final = [
         response=RevokeResponse,
         writes=True,
         roles=EVERYBODY,
+        errors=frozenset({Forbidden, StoreUnavailable}),
     ),
 ]

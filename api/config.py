@@ -7,10 +7,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.url_texts import BaseUrl, Origins, PathPrefix, words_of
 from ledger.errors import InvalidInput, Misconfigured
 from ledger.values import evm_account, micros_of_usdc, parse_address
 
@@ -47,8 +48,14 @@ class Settings(BaseSettings):
     payment_address: Annotated[str, Field(validate_default=True)] = ""
     recovery_address: Annotated[str, Field(validate_default=True)] = ""
     catalog: Annotated[Path, Field(validate_default=True)] = Path("catalog.toml")
-    public_url: str = ""
+    path_prefix: PathPrefix = ""
+    public_url: BaseUrl = ""
     trusted_proxies: Words = ()
+    cors_origins: Origins = "*"
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    max_connections_per_address: Annotated[int, Field(ge=0)] = 200
+    idle_timeout: Annotated[float, Field(gt=0, le=3600)] = 15.0
+    send_timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
     payment_timeout: Annotated[int, Field(ge=1, le=30 * 86400)] = 3600
     acceptance_window: Annotated[int, Field(ge=0, le=365 * 86400)] = 3 * 86400
     answer_window: Annotated[int, Field(ge=0, le=365 * 86400)] = 3 * 86400
@@ -71,6 +78,7 @@ class Settings(BaseSettings):
     operators: Words = ()
     workers: Words = ()
     auditors: Words = ()
+    max_streams: Annotated[int, Field(ge=0, le=100_000)] = 1000
     work_lease: Annotated[int, Field(ge=1, le=86400)] = 300
     hook_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     screen: Annotated[str, Field(pattern=r"^([\w.]+:\w+)?$")] = ""
@@ -105,6 +113,14 @@ class Settings(BaseSettings):
             return tuple(parse_address(word) for word in words)
         except InvalidInput as error:
             raise _problem(error.message) from error
+
+    @field_validator("public_url")
+    @classmethod
+    def _below_prefix(cls, text: str, info: ValidationInfo) -> str:
+        prefix = str(info.data.get("path_prefix", ""))
+        if text and not text.endswith(prefix):
+            raise _problem(f"it has to end with LEDGER_PATH_PREFIX, {prefix}")
+        return text
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -192,6 +208,11 @@ class Settings(BaseSettings):
     def push_delays(self) -> tuple[float, ...]:
         """The seconds before each attempt of a push; there are as many attempts as delays."""
         return tuple(float(word) for word in self.push_schedule.split(","))
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The sites whose pages may read the answers; `*` for all of them."""
+        return words_of(self.cors_origins)
 
     @property
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

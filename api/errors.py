@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -12,10 +14,14 @@ from aiohttp.typedefs import Handler
 from api.answers import LEDGER_HEAD, json_response, ledger_block, ledger_head
 from api.body import BodyTimeout, BodyTooLarge
 from api.hooks import HookUnavailable
+from api.idempotency import KeyInFlight, KeyReused
+from api.ivxp.negotiation import VARY, is_strict
 from api.keys import LEDGER
 from api.limits import RateLimited
 from api.quoter import Screened
+from api.sync import ViewsBehind
 from api.tokens import Forbidden, TokenRefused
+from api.wellknown import WalletMismatch
 from ledger.errors import (
     ChainUnavailable,
     Conflict,
@@ -48,21 +54,34 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     NotFound: 404,
     PaymentTooLate: 408,
     Conflict: 409,
+    KeyInFlight: 409,
     Rejected: 409,
     Gone: 410,
+    KeyReused: 422,
+    WalletMismatch: 422,
     RateLimited: 429,
     ChainUnavailable: 503,
     HookUnavailable: 503,
     Overloaded: 503,
     OutcomeUnknown: 503,
     StoreUnavailable: 503,
+    ViewsBehind: 503,
     Misconfigured: 503,
 }
 """HTTP status by error type."""
 
 RETRY_AFTER_SECONDS: Final = 2
-_CODE_STATUS: Final = {"PAYLOAD_TOO_LARGE": 413, "WALLET_MISMATCH": 422}
-_HTTP_CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE"}
+_CODE_STATUS: Final = {"PAYLOAD_TOO_LARGE": 413}
+_SCHEMA: Final = frozenset({"error", "message", "details"})
+_HTTP_CODES: Final = {
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "PAYLOAD_TOO_LARGE",
+    414: "URI_TOO_LONG",
+    417: "EXPECTATION_FAILED",
+    431: "HEADERS_TOO_LARGE",
+    500: "INTERNAL_ERROR",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +96,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         if error.status < web.HTTPBadRequest.status_code:
             raise
-        return _http_error(error)
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return http_error(error.status, error.reason, allow)
     except Exception:  # noqa: BLE001 - a bug of ours answers 500 with an id that the log shares
         request_id = secrets.token_hex(8)
         _log.exception("request failed", request_id=request_id, route=_route(request))
@@ -94,7 +114,9 @@ def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:
     body: dict[str, object] = {"error": error.code, "message": error.message}
     if error.details:
         body["details"] = dict(error.details)
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, TokenRefused) else {}
+    headers = dict(VARY)
+    if isinstance(error, TokenRefused):
+        headers["WWW-Authenticate"] = "Bearer"
     if error.retryable:
         body["retryable"] = True
         wait = error.retry_after if isinstance(error, RateLimited) else RETRY_AFTER_SECONDS
@@ -104,14 +126,30 @@ def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:
         headers[LEDGER_HEAD] = ledger_head(error.receipt.head)
         if error.receipt.stream.seq:
             body["ledger"] = ledger_block(ledger, error.receipt)
+    return json_response(_shown(request, body), status=status, headers=headers)
+
+
+def _shown(request: web.Request, body: dict[str, object]) -> dict[str, object]:
+    """Return an error's body; the schemas know no members of ours at the top."""
+    if not is_strict(request):
+        return body
+    shown = {name: value for name, value in body.items() if name in _SCHEMA}
+    return (
+        {**shown, "details": {**_object(body), "retryable": True}} if "retryable" in body else shown
+    )
+
+
+def _object(body: dict[str, object]) -> dict[str, object]:
+    details = body.get("details")
+    return details if isinstance(details, dict) else {}
+
+
+def http_error(
+    status: int, message: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
+    """Return the answer to what HTTP itself does not allow."""
+    body = {"error": _HTTP_CODES.get(status, "INVALID_REQUEST"), "message": message}
     return json_response(body, status=status, headers=headers)
-
-
-def _http_error(error: web.HTTPException) -> web.Response:
-    code = _HTTP_CODES.get(error.status, "INVALID_REQUEST")
-    body = {"error": code, "message": error.reason}
-    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-    return json_response(body, status=error.status, headers=headers)
 
 
 def _route(request: web.Request) -> str:

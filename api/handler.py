@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Final
 
 from ledger.commands import Deliverable
+from ledger.content import digests_of
 from ledger.values import new_content_id
 
 MAX_WORD: Final = 200
@@ -57,29 +56,20 @@ class Produced:
         """Return the bytes that are handed out; serialised once, stored, hashed and sent as is."""
         return self.content.encode() if isinstance(self.content, str) else self.content
 
-    def deliverable(self) -> Deliverable:
-        """Return the digests that the ledger records.
-
-        `json_digest` is the documents' rule: SHA-256 of `JSON.stringify` of the content string.
-        """
+    def deliverable(self, service: str) -> Deliverable:
+        """Return the digests that the ledger records for an order of this service."""
         raw = self.raw
-        quoted = json.dumps(wire_text(raw)[0], ensure_ascii=False)
+        digests = digests_of(raw, self.format, service)
         return Deliverable(
             content_id=new_content_id(),
-            raw=sha256(raw).hexdigest(),
-            json_digest=sha256(quoted.encode()).hexdigest(),
+            raw=digests.raw,
+            json_digest=digests.json_digest,
+            legacy_digest=digests.legacy_digest,
+            object_digest=digests.object_digest,
             size_bytes=len(raw),
             format=self.format,
             content_type=self.content_type,
         )
-
-
-def wire_text(raw: bytes) -> tuple[str, bool]:
-    """Return content as JSON carries it, and whether that is base64: for bytes that are no text."""
-    try:
-        return raw.decode(), False
-    except UnicodeDecodeError:
-        return b64encode(raw).decode(), True
 
 
 Handler = Callable[[ServiceRequest], Produced | Awaitable[Produced]]

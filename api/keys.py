@@ -10,6 +10,7 @@ from aiohttp import web
 from api.background import Background
 from api.catalog import Catalog
 from api.config import Settings
+from api.followers import Followers
 from api.handler import Handler
 from api.leases import Leases
 from api.limits import Limits
@@ -40,4 +41,5 @@ LIMITS: Final = web.AppKey("limits", Limits)
 TOKENS: Final = web.AppKey("tokens", Tokens)
 CHALLENGES: Final = web.AppKey("challenges", Challenges)
 LEASES: Final = web.AppKey("leases", Leases)
+FOLLOWERS: Final = web.AppKey("followers", Followers)
 BACKGROUND: Final = web.AppKey("background", Background)

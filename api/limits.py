@@ -11,10 +11,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from aiohttp import web
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
+from api.window import Allowance, Window
 from ledger.errors import LedgerError
 
 MAX_TRACKED_ADDRESSES: Final = 10_000
@@ -38,18 +36,18 @@ def client_address(request: web.Request, proxies: tuple[IPv4Network | IPv6Networ
 
     An IPv6 caller is known by its /64, which is the least that one subscriber holds.
     """
-    address = _parsed(request.remote or "")
-    if _within(address, proxies):
+    address = parsed_address(request.remote or "")
+    if is_within(address, proxies):
         # A proxy may add a line of its own after what the caller sent: all lines count as one.
         hops = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
         for hop in reversed([hop for hop in hops if hop.strip()]):
-            address = _parsed(hop.strip())
-            if not _within(address, proxies):
+            address = parsed_address(hop.strip())
+            if not is_within(address, proxies):
                 break
-    return _site(address)
+    return site_of(address)
 
 
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def parsed_address(text: str) -> IPv4Address | IPv6Address | None:
     """Return an address without the port that some proxies write; None of anything else."""
     match = _HOP.fullmatch(text)
     try:
@@ -60,13 +58,15 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _within(
+def is_within(
     address: IPv4Address | IPv6Address | None, networks: tuple[IPv4Network | IPv6Network, ...]
 ) -> bool:
+    """Whether an address lies in one of the networks."""
     return address is not None and any(address in network for network in networks)
 
 
-def _site(address: IPv4Address | IPv6Address | None) -> str:
+def site_of(address: IPv4Address | IPv6Address | None) -> str:
+    """Return the name under which a caller is counted."""
     if address is None:
         return "unknown"
     if isinstance(address, IPv4Address):
@@ -84,20 +84,16 @@ class Limits:
         max_open_quotes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rate = RateLimitItemPerMinute(per_minute) if per_minute else None
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        writes = Window(per_minute, max_holders=MAX_TRACKED_ADDRESSES, clock=clock)
+        self._writes = writes if per_minute else None
         self._max_open = max_open_quotes
         self._clock = clock
         self._quotes: OrderedDict[str, dict[str, float]] = OrderedDict()
         self._holders: dict[str, tuple[str, ...]] = {}
 
-    def count_write(self, address: str) -> None:
-        """Count one write of an address, or raise `RateLimited`."""
-        if self._rate is None or self._limiter.hit(self._rate, address):
-            return
-        reset = self._limiter.get_window_stats(self._rate, address).reset_time
-        wait = max(1, math.ceil(reset - time.time()))
-        raise RateLimited("too many requests from this address", retry_after=wait)
+    def count_write(self, address: str) -> Allowance | None:
+        """Count one write of an address if it is granted; None where there is no limit."""
+        return self._writes.take(address) if self._writes else None
 
     def hold_quote(self, order_id: str, holders: Mapping[str, int], seconds: int) -> None:
         """Count an open quote for a wallet and an address, or raise `RateLimited`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -19,13 +19,13 @@ class HealthResponse(BaseModel):
     a source that you trust, the service itself is only the most convenient one.
     """
 
-    status: str
+    status: Literal["ok"]
     timestamp: int
     origin: str
     log_key: str
     network: str
     dev_chain: bool
-    payments: str
+    payments: Literal["ready", "chain_unknown", "disabled"]
     position: int
     lag: int
 
@@ -50,5 +50,12 @@ async def get_health(request: web.Request) -> web.Response:
 
 
 OPS_ROUTES: Final = [
-    Route("GET", "/health", get_health, "Is the service up", response=HealthResponse)
+    Route(
+        "GET",
+        "/health",
+        get_health,
+        "Is the service up",
+        response=HealthResponse,
+        shows_head=True,
+    )
 ]

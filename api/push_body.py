@@ -7,8 +7,8 @@ from typing import Final
 
 import orjson
 
-from api.handler import wire_text
-from api.ivxp.quote import PROTOCOL_1_0
+from api.ivxp.negotiation import PROTOCOL_1_0
+from ledger.content import wire_content, wire_text
 from ledger.order import Order, Status
 from ledger.values import iso_of
 
@@ -27,8 +27,8 @@ def push_body(order: Order, raw: bytes, *, provider: dict[str, str], path: str) 
     content, is_base64 = wire_text(raw)
     at = iso_of(order.status_at[Status.READY])
     inner: object = content
-    if ready.format == "markdown" and path.rstrip("/").endswith(STRUCTURED_PATH):
-        inner = {"title": order.terms.service, "body": content, "sources": []}
+    if path.rstrip("/").endswith(STRUCTURED_PATH):
+        inner = wire_content(content, ready.format, order.terms.service)
     return orjson.dumps(
         {
             "protocol": PROTOCOL_1_0,

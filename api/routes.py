@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.tokens import Role
+from ledger.errors import LedgerError
 
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ORDER_PART: Final = "{order_id}"
@@ -21,6 +22,12 @@ class Route:
     """One method and path. `writes` routes are counted against the rate limit.
 
     With `roles`, only a caller who signed in and has one of them is let through; without, anybody.
+
+    The rest describes the route to its callers, and the OpenAPI document is made of nothing else.
+    `query` and `headers` are the models that the handler reads them with, `body_types` the media
+    types of a body that is not JSON, `media_type` that of the answer; `shows_head` says that the
+    answer has the header `Ledger-Head`, which every answer with a `ledger` has anyway. `errors` are
+    those that do not follow from what the route takes and gives: see `api.openapi_errors`.
     """
 
     method: str
@@ -31,28 +38,46 @@ class Route:
     response: type[BaseModel] | None = None
     writes: bool = False
     roles: frozenset[Role] = frozenset()
+    query: type[BaseModel] | None = None
+    headers: type[BaseModel] | None = None
+    body_types: tuple[str, ...] = ()
+    body_optional: bool = False
+    media_type: str = "application/json"
+    shows_head: bool = False
+    has_etag: bool = False
+    errors: frozenset[type[LedgerError]] = frozenset()
+    bytes_are_the_key: bool = False
+    """The same bytes always get the first answer here, so an `Idempotency-Key` adds nothing."""
 
 
 class Registry:
-    """The routes by method and path."""
+    """The routes by method and path, the prefix left out; once asked for, their document."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix: Final = prefix
         self.routes: Final[dict[tuple[str, str], Route]] = {}
+        self.document: bytes | None = None
 
 
 REGISTRY: Final = web.AppKey("registry", Registry)
 
 
-def register(app: web.Application, routes: list[Route]) -> None:
-    """Add the routes; a GET also answers HEAD."""
+def register(app: web.Application, routes: list[Route], *, prefix: str = "") -> None:
+    """Add the routes below a prefix that no route knows of; a GET also answers HEAD."""
     if REGISTRY not in app:
-        app[REGISTRY] = Registry()
+        app[REGISTRY] = Registry(prefix)
     for route in routes:
         app[REGISTRY].routes[route.method, route.path] = route
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler)
+            app.router.add_get(prefix + route.path, route.handler)
         else:
-            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, prefix + route.path, route.handler)
+
+
+def route_path(request: web.Request) -> str:
+    """Return the path of the route that a request matched, with its placeholders."""
+    route = route_of(request)
+    return route.path if route is not None else ""
 
 
 def route_of(request: web.Request) -> Route | None:
@@ -61,4 +86,5 @@ def route_of(request: web.Request) -> Route | None:
     if resource is None:
         return None
     method = "GET" if request.method == "HEAD" else request.method
-    return request.app[REGISTRY].routes.get((method, resource.canonical))
+    registry = request.app[REGISTRY]
+    return registry.routes.get((method, resource.canonical.removeprefix(registry.prefix)))

@@ -9,7 +9,7 @@ import re
 from typing import Annotated, Final
 
 from aiohttp import web
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from api.answers import json_response
 from api.body import read_model
@@ -20,16 +20,22 @@ from ledger.errors import InvalidInput
 from ledger.signing import CLAIM_PREFIX
 
 _CLAIM: Final = re.compile(
-    re.escape(CLAIM_PREFIX.decode())
-    + r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    CLAIM_PREFIX.decode() + r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     re.ASCII,
 )
+
+
+class WalletMismatch(InvalidInput):
+    """The claim is for another wallet than the one whose key this service holds."""
+
+    code = "WALLET_MISMATCH"
 
 
 class VerifyRequest(Message):
     """POST /.well-known/ivxp-verify."""
 
-    challenge: str
+    # Another text is refused with a code of its own, so the form is described and not required.
+    challenge: Annotated[str, Field(json_schema_extra={"pattern": f"^{_CLAIM.pattern}$"})]
     wallet_address: Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = None
 
 
@@ -49,7 +55,7 @@ async def post_verify(request: web.Request) -> web.Response:
         raise InvalidInput(msg, code="CHALLENGE_NOT_SIGNABLE")
     signer = request.app[LEDGER].signer
     if said.wallet_address is not None and said.wallet_address.lower() != signer.address:
-        raise InvalidInput("this service holds the key of another wallet", code="WALLET_MISMATCH")
+        raise WalletMismatch("this service holds the key of another wallet")
     body = {
         "challenge": said.challenge,
         # In the caller's own letters: some compare addresses as text.
@@ -68,5 +74,6 @@ WELL_KNOWN_ROUTES: Final = [
         request=VerifyRequest,
         response=VerifyResponse,
         writes=True,
+        errors=frozenset({WalletMismatch}),
     )
 ]

@@ -10,21 +10,23 @@ import re
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from api.answers import json_response, write_response
+from api.answers import Time, json_response, proven_response
 from api.auth import CALLER
 from api.body import parse_json, read_body, read_model, validated
-from api.ivxp.models import LedgerBlock, Message
-from api.keys import CATALOG, HANDLERS, LEASES, LEDGER, RUNNER, VIEWS
+from api.ivxp.models import Message
+from api.ivxp.responses import LedgerBlock
+from api.keys import CATALOG, HANDLERS, LEASES, LEDGER, VIEWS
+from api.query import read_query
 from api.routes import Route, RouteHandler
-from api.sync import VIEW_WAIT_SECONDS, execute
+from api.sync import execute, order_of, standing
 from api.tokens import Role
-from api.work_content import DeliverableRequest, read_deliverable
+from api.work_content import DeliverableQuery, DeliverableRequest, read_deliverable
 from ledger.commands import FailHandler, HandIn, StartProcessing
 from ledger.content import plain
 from ledger.decide_delivery import require_paid
-from ledger.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown
+from ledger.errors import Conflict, NotFound
 from ledger.order import Order, Status
 from ledger.receipt import Receipt
 from ledger.values import UnixMs, is_order_id, iso_of, iso_of_seconds, order_stream, usdc_number
@@ -33,11 +35,24 @@ WORKERS: Final = frozenset({Role.WORKER, Role.OPERATOR})
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 
-_PLACE: Final = re.compile(r"(?P<since>[0-9]{1,15})\.(?P<order>ivxp-[0-9a-f-]{36})", re.ASCII)
-_LIMIT: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
+_PLACE: Final = r"^[0-9]{1,15}\.ivxp-[0-9a-f-]{36}$"
 _WAITING: Final = (Status.PAID, Status.PROCESSING)
 
+
+def _number(text: object) -> object:
+    """Return the number that a query holds as text; other forms of numbers are left to fail."""
+    plain = isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text, re.ASCII)
+    return int(str(text)) if plain else text
+
+
 WorkerName = Annotated[str, StringConstraints(max_length=64)]
+
+
+class WorkQuery(Message):
+    """GET /v1/work; `after` is the `next` of another page."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_number)] = DEFAULT_LIMIT
+    after: Annotated[str, StringConstraints(pattern=_PLACE)] | None = None
 
 
 class StartRequest(Message):
@@ -57,14 +72,14 @@ class WorkItem(BaseModel):
     """One order that waits. `taken_until` is there while a worker is at it."""
 
     order_id: str
-    status: str
+    status: Literal["paid", "processing"]
     service: str
     description: str
     delivery_format: str | None = None
     price_usdc: float
-    waiting_since: str
-    deliver_by: str
-    taken_until: str | None = None
+    waiting_since: Time
+    deliver_by: Time
+    taken_until: Time | None = None
 
 
 class WorkResponse(BaseModel):
@@ -77,43 +92,43 @@ class WorkResponse(BaseModel):
 class StartedResponse(WorkItem):
     """The order, with the proof of where it stands."""
 
-    ledger: LedgerBlock
+    ledger: LedgerBlock | None = None
 
 
 class HandedInResponse(BaseModel):
     """The deliverable as it was recorded, the first time and every time."""
 
     order_id: str
-    status: str
+    status: Literal["ready"]
     content_hash: str
     size_bytes: int
     format: str
     content_type: str
-    ready_at: str
-    ledger: LedgerBlock
+    ready_at: Time
+    ledger: LedgerBlock | None = None
 
 
 class FailedResponse(BaseModel):
     """The order without content."""
 
     order_id: str
-    status: str
-    ledger: LedgerBlock
+    status: Literal["delivery_failed"]
+    ledger: LedgerBlock | None = None
 
 
 async def get_work(request: web.Request) -> web.Response:
     """List orders that wait for a worker, oldest first."""
-    app, limit = request.app, _limit(request)
+    app, asked = request.app, read_query(request, WorkQuery)
     now = app[LEDGER].clock()
     services = app[CATALOG].external
     if Role.OPERATOR in request[CALLER].roles:
         services = [name for name in app[VIEWS].waited_for() if name not in app[HANDLERS]]
-    found = app[VIEWS].waiting(services, limit, _after(request))
+    found = app[VIEWS].waiting(services, asked.limit, _place(asked.after))
     orders = [await app[LEDGER].order(work.order_id) for work in found]
     # The views may lag behind an order's end.
     waiting = [o for o in orders if o is not None and o.status in _WAITING and not o.paused]
     body: dict[str, object] = {"orders": [_item(app, order, now) for order in waiting]}
-    if len(found) == limit:
+    if len(found) == asked.limit:
         body["next"] = f"{found[-1].since_ms}.{found[-1].order_id}"
     return json_response(body)
 
@@ -132,7 +147,7 @@ async def post_deliverable(request: web.Request) -> web.Response:
     """Take the deliverable: the act is the key, so the same bytes get the first answer."""
     app, order = request.app, await _order(request)
     produced = await read_deliverable(request)
-    deliverable = await asyncio.to_thread(produced.deliverable)
+    deliverable = await asyncio.to_thread(produced.deliverable, order.terms.service)
     row = plain(order_stream(order.id), deliverable.content_id, produced.raw)
     # A crash before this append leaves the order waiting, and the worker hands in again; after
     # it, content and event are both there, and handing in again gets the answer that was lost.
@@ -142,9 +157,9 @@ async def post_deliverable(request: web.Request) -> web.Response:
     except Conflict as error:
         if error.details.get("content_hash") != deliverable.raw:
             raise
-        receipt = await _standing(app, order.id)
+        receipt = await standing(app, order.id)
     app[LEASES].drop(order.id)
-    return write_response(app[LEDGER], receipt, _handed_in(receipt))
+    return proven_response(request, _handed_in(receipt), receipt)
 
 
 async def post_fail(request: web.Request) -> web.Response:
@@ -154,13 +169,13 @@ async def post_fail(request: web.Request) -> web.Response:
     now = app[LEDGER].clock()
     app[LEASES].require_free(order.id, _holder(request, said.worker), now)
     if order.status is Status.DELIVERY_FAILED and order.deliverable is None:
-        receipt = await _standing(app, order.id)
+        receipt = await standing(app, order.id)
     else:
         failed = FailHandler(attempts=1, detail=said.reason, now=now)
         receipt = await execute(app, order.id, failed)
     app[LEASES].drop(order.id)
     body: dict[str, object] = {"order_id": order.id, "status": str(Status.DELIVERY_FAILED)}
-    return write_response(app[LEDGER], receipt, body)
+    return proven_response(request, body, receipt)
 
 
 async def _take(request: web.Request, reason: Literal["worker", "retry"]) -> web.Response:
@@ -172,13 +187,13 @@ async def _take(request: web.Request, reason: Literal["worker", "retry"]) -> web
     app[LEASES].require_free(order.id, holder, now)
     if order.status is Status.PROCESSING:
         require_paid(order)
-        receipt = await _standing(app, order.id)
+        receipt = await standing(app, order.id)
     else:
         receipt = await execute(app, order.id, StartProcessing(reason, now))
     # Another worker may have come while the order was begun.
     app[LEASES].take(order.id, holder, now)
-    item = _item(app, _order_of(receipt), now)
-    return write_response(app[LEDGER], receipt, item)
+    item = _item(app, order_of(receipt), now)
+    return proven_response(request, item, receipt)
 
 
 async def _order(request: web.Request) -> Order:
@@ -193,27 +208,8 @@ async def _order(request: web.Request) -> Order:
     return order
 
 
-async def _standing(app: web.Application, order_id: str) -> Receipt:
-    """Return where an order stands as the answer to an act that was done before."""
-    stream = await asyncio.to_thread(app[LEDGER].store.load, order_stream(order_id))
-    head = app[LEDGER].head
-    if head.size < stream.position:
-        # The event is stored and its head not signed yet: the views are told after that.
-        await app[RUNNER].wait_for(stream.position, VIEW_WAIT_SECONDS)
-        head = app[LEDGER].head
-    if head.size < stream.position:
-        raise OutcomeUnknown("the ledger's newest head is not signed yet; ask again")
-    return Receipt((), 0, stream, head)
-
-
 def _holder(request: web.Request, worker: str) -> tuple[str, str]:
     return request[CALLER].wallet, worker
-
-
-def _order_of(receipt: Receipt) -> Order:
-    order = receipt.stream.state
-    assert isinstance(order, Order)  # noqa: S101 - the stream is an order's
-    return order
 
 
 def _item(app: web.Application, order: Order, now: UnixMs) -> dict[str, object]:
@@ -237,7 +233,7 @@ def _item(app: web.Application, order: Order, now: UnixMs) -> dict[str, object]:
 
 
 def _handed_in(receipt: Receipt) -> dict[str, object]:
-    order = _order_of(receipt)
+    order = order_of(receipt)
     ready = order.deliverable
     assert ready is not None  # noqa: S101 - handing in leaves one
     return {
@@ -251,22 +247,9 @@ def _handed_in(receipt: Receipt) -> dict[str, object]:
     }
 
 
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", str(DEFAULT_LIMIT))
-    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
-        msg = f"limit: is a number from 1 to {MAX_LIMIT}"
-        raise InvalidInput(msg, details={"field": "limit"})
-    return int(text)
-
-
-def _after(request: web.Request) -> tuple[int, str]:
-    text = request.query.get("after")
-    if text is None:
-        return (-1, "")
-    match = _PLACE.fullmatch(text)
-    if match is None:
-        raise InvalidInput("after: is the `next` of another page", details={"field": "after"})
-    return int(match["since"]), match["order"]
+def _place(after: str | None) -> tuple[int, str]:
+    since, _, order_id = (after or "-1.").partition(".")
+    return int(since), order_id
 
 
 def _route(
@@ -277,11 +260,33 @@ def _route(
     response: type[BaseModel],
 ) -> Route:
     path = f"/v1/work/{{order_id}}/{act}"
-    return Route("POST", path, handler, summary, request, response, writes=True, roles=WORKERS)
+    keyed = request is DeliverableRequest
+    return Route(
+        "POST",
+        path,
+        handler,
+        summary,
+        request,
+        response,
+        writes=True,
+        roles=WORKERS,
+        query=DeliverableQuery if keyed else None,
+        body_types=("*/*",) if keyed else (),
+        body_optional=request is StartRequest,
+        bytes_are_the_key=keyed,
+    )
 
 
 WORK_ROUTES: Final = [
-    Route("GET", "/v1/work", get_work, "Orders that wait", response=WorkResponse, roles=WORKERS),
+    Route(
+        "GET",
+        "/v1/work",
+        get_work,
+        "Orders that wait",
+        response=WorkResponse,
+        roles=WORKERS,
+        query=WorkQuery,
+    ),
     _route("start", post_start, "Take an order", StartRequest, StartedResponse),
     _route("deliverable", post_deliverable, "Hand in", DeliverableRequest, HandedInResponse),
     _route("fail", post_fail, "Give up an order", FailRequest, FailedResponse),

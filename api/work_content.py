@@ -15,6 +15,7 @@ from api.body import BodyTimeout, BodyTooLarge, parse_json, validated
 from api.handler import MAX_WORD, Produced
 from api.ivxp.models import Message
 from api.keys import SETTINGS
+from api.query import read_query
 from ledger.errors import InvalidInput
 
 _BYTES_PER_SECOND: Final = 64 * 1024
@@ -26,6 +27,12 @@ _MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,100}(?: ?;[ -~]{1,80})
 _FORMAT_OF: Final = {"text/markdown": "markdown", "application/octet-stream": "binary"}
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=MAX_WORD)]
+
+
+class DeliverableQuery(Message):
+    """The query beside a body that is the content itself."""
+
+    format: Annotated[str, StringConstraints(max_length=MAX_WORD)] = ""
 
 
 class DeliverableRequest(Message):
@@ -89,9 +96,8 @@ def _decoded(text: str) -> bytes:
 def _from_bytes(request: web.Request) -> Callable[[bytes], Produced]:
     """Return what makes a deliverable of the body; the headers are judged now."""
     media_type = _media_type(request.headers.get("Content-Type", request.content_type))
-    word = request.query.get("format") or _format_of(request.content_type)
-    if len(word) > MAX_WORD:
-        raise InvalidInput("format: is too long", details={"field": "format"})
+    asked = read_query(request, DeliverableQuery)
+    word = asked.format or _format_of(request.content_type)
 
     def make(body: bytes) -> Produced:
         if not body:

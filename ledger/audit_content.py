@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Final
 
 from ledger.batch import content_of
-from ledger.content import DELIVERABLE, commitment
+from ledger.content import DELIVERABLE, commitment, digests_of
 from ledger.entry import SignedEvent
-from ledger.order_events import ContentErased, DeliverableReady
+from ledger.order_events import ContentErased, DeliverableReady, OrderQuoted
 from ledger.store_sqlite import ContentRow
 
 SALT_BYTES: Final = 32
@@ -26,6 +23,7 @@ class StreamContent:
     """What the events of one stream refer to, by content id, and what they say was erased."""
 
     stream: str
+    service: str = ""
     fields: dict[str, str] = field(default_factory=dict)
     commitments: dict[str, str] = field(default_factory=dict)
     ready: dict[str, DeliverableReady] = field(default_factory=dict)
@@ -37,6 +35,8 @@ class StreamContent:
             self.fields.setdefault(content_id, name)
             if name in signed.commit:
                 self.commitments.setdefault(content_id, signed.commit[name])
+        if isinstance(signed.event, OrderQuoted):
+            self.service = signed.event.service
         if isinstance(signed.event, DeliverableReady):
             self.ready[signed.event.content_id] = signed.event
         if isinstance(signed.event, ContentErased):
@@ -71,18 +71,25 @@ class Content:
             yield f"the table holds {rows} rows, the events refer to {self.matched}"
 
 
-def c15_deliverable(ready: DeliverableReady, row: ContentRow, stream: str) -> Iterator[str]:
-    """C15: the stored deliverable has the recorded size and both recorded hashes."""
-    yield from _place(row, stream, DELIVERABLE)
+def c15_deliverable(
+    ready: DeliverableReady, row: ContentRow, content: StreamContent
+) -> Iterator[str]:
+    """C15: the stored deliverable has the recorded size and every recorded hash."""
+    yield from _place(row, content.stream, DELIVERABLE)
     if type(row.value) is not bytes or row.salt != b"":
         yield "the deliverable's row has another form"
         return
     if len(row.value) != ready.size_bytes:
         yield f"the deliverable has {len(row.value)} bytes, not {ready.size_bytes}"
-    if sha256(row.value).hexdigest() != ready.raw:
+    digests = digests_of(row.value, ready.format, content.service)
+    if digests.raw != ready.raw:
         yield "the deliverable's bytes have another hash"
-    if sha256(_quoted(row.value)).hexdigest() != ready.json_digest:
+    if digests.json_digest != ready.json_digest:
         yield "the deliverable as JSON has another hash"
+    if ready.legacy_digest not in (None, digests.legacy_digest):
+        yield "the deliverable has another legacy hash"
+    if ready.object_digest not in (None, digests.object_digest):
+        yield "the deliverable as an object has another hash"
 
 
 def c27_opens(
@@ -109,12 +116,3 @@ def c27_erased(content_id: str, *, held: bool, erased: bool) -> Iterator[str]:
 def _place(row: ContentRow, stream: str, field_name: str) -> Iterator[str]:
     if (row.stream, row.field) != (stream, field_name):
         yield f"the row belongs to {row.field!r} of {row.stream!r}"
-
-
-def _quoted(raw: bytes) -> bytes:
-    """Return `JSON.stringify` of the content as JSON carries it: text, or base64 of other bytes."""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = b64encode(raw).decode()
-    return json.dumps(text, ensure_ascii=False).encode()

@@ -109,7 +109,7 @@ def _receipt(order: Order, event: DeliveryConfirmed) -> Iterator[str]:
     binds = "order_only" if said.content_hash is None else "content"
     if (event.binds, event.content_hash, event.head) != (binds, said.content_hash, said.head):
         yield "the receipt does not say what is recorded of it"
-    known = (ready.raw, ready.json_digest) if ready else ()
+    known = ready.digests if ready else frozenset()
     if said.content_hash is not None and said.content_hash not in known:
         yield f"the receipt is for {said.content_hash}, not for the deliverable"
 

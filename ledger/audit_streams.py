@@ -162,7 +162,7 @@ class StreamPass:
             note("C27", c27_erased(content_id, held=row is not None, erased=erased))
             ready = content.ready.get(content_id)
             if row is not None and ready is not None:
-                note("C15", c15_deliverable(ready, row, stream.name))
+                note("C15", c15_deliverable(ready, row, content))
             elif row is not None:
                 committed = content.commitments.get(content_id)
                 note("C27", c27_opens(row, name, committed, stream.name))

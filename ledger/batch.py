@@ -26,7 +26,7 @@ from ledger.payment_events import (
 )
 from ledger.signing import Signer
 from ledger.store import SqliteStore
-from ledger.store_sqlite import ContentRow, Group
+from ledger.store_sqlite import AnswerRow, ContentRow, Group
 from ledger.stream import HeadCache, StreamHead
 from ledger.values import LOG_STREAM, UnixMs
 
@@ -45,6 +45,19 @@ _CLAIMING: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """A request with a key of its own: its answer is stored in the transaction of its events.
+
+    `body` makes the answer's JSON from the stream as it is after the command. It runs in the
+    writer's thread: pure, and short.
+    """
+
+    request_id: bytes
+    fingerprint: bytes
+    body: Callable[[Any], bytes]
+
+
 @dataclass(eq=False, slots=True)
 class Task:
     """A command on its way: which stream it is for, how to decide it, and who waits.
@@ -57,6 +70,7 @@ class Task:
     now: UnixMs
     transfers: tuple[TransferId, ...] = ()
     content: tuple[ContentRow, ...] = ()
+    remember: Remember | None = None
     waiter: asyncio.Future[Any] | None = None
 
 
@@ -70,6 +84,12 @@ class Planned:
     error: LedgerError | None
     first_position: int
     claims: tuple[tuple[TransferId, ...], ...]
+    answer: AnswerRow | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to store."""
+        return bool(self.events) or self.answer is not None
 
     def group(self, claimed_before: Claimed) -> Group:
         """Return the rows to store.
@@ -82,7 +102,7 @@ class Planned:
             for key in keys:
                 if key not in claimed_before:
                     claims.setdefault(key, index)
-        return Group(self.events, tuple(claims.items()), self._content())
+        return Group(self.events, tuple(claims.items()), self._content(), self.answer)
 
     def _content(self) -> tuple[ContentRow, ...]:
         if not self.task.content:
@@ -138,6 +158,7 @@ class Batch:
         """Decide one task; its refusal touches no other task of the batch."""
         try:
             self._require_open()
+            self._require_new(task)
             head = self._head(task.stream)
             known = self._claimed(task.transfers)
             decision = task.decide(head.state, known)
@@ -148,7 +169,7 @@ class Batch:
     def groups(self) -> list[Group]:
         """Return the rows to store, for the tasks that made events."""
         stored_before = self._stored_claims()
-        return [p.group(stored_before) for p in self.planned if p.events]
+        return [p.group(stored_before) for p in self.planned if p.writes]
 
     def _seal(self, task: Task, head: StreamHead, decision: Decision) -> None:
         events: list[SignedEvent] = []
@@ -167,6 +188,8 @@ class Batch:
             signed = seal(draft, place, self.signer)
             head = head.after(signed, first + len(events))
             events.append(signed)
+        # Made before anything of the task counts: an answer that fails is the task's own failure.
+        answer = None if decision.error else _answer_of(task, head)
         self.last_at = last_at
         self.next_position += len(events)
         self._heads[task.stream] = head
@@ -174,7 +197,9 @@ class Batch:
         for keys in claims:
             if keys:
                 self.claimed.update(dict.fromkeys(keys, task.stream))
-        self.planned.append(Planned(task, tuple(events), head, decision.error, first, claims))
+        self.planned.append(
+            Planned(task, tuple(events), head, decision.error, first, claims, answer)
+        )
 
     def _salt(self) -> bytes:
         """Return 16 fresh random bytes; drawn for many events at once, as a draw is slow."""
@@ -197,6 +222,12 @@ class Batch:
         keys = [key for p in self.planned for of_event in p.claims for key in of_event]
         return self.store.claimed(keys) if keys else {}
 
+    def _require_new(self, task: Task) -> None:
+        """Refuse what was answered while it waited here: its repeat gets that answer."""
+        if task.remember and self.store.answer(task.remember.request_id) is not None:
+            msg = "a request with this key was answered meanwhile; send it again"
+            raise Conflict(msg, code="IDEMPOTENCY_KEY_IN_FLIGHT")
+
     def _require_open(self) -> None:
         head = self._heads.get(LOG_STREAM)
         if head is None:
@@ -205,6 +236,14 @@ class Batch:
         if isinstance(state, LogState) and state.closed:
             msg = "the log is closed; nothing may follow"
             raise Misconfigured(msg)
+
+
+def _answer_of(task: Task, head: StreamHead) -> AnswerRow | None:
+    asked = task.remember
+    if asked is None:
+        return None
+    body = asked.body(head.state)
+    return AnswerRow(asked.request_id, task.stream, asked.fingerprint, body, head.position)
 
 
 def conflict() -> LedgerError:

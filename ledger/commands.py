@@ -125,6 +125,8 @@ class Deliverable:
     size_bytes: int
     format: str
     content_type: str
+    legacy_digest: str | None = None
+    object_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ def hand_in(order: Order, command: HandIn) -> Decision:
         content_id=item.content_id,
         raw=item.raw,
         json_digest=item.json_digest,
+        legacy_digest=item.legacy_digest,
+        object_digest=item.object_digest,
         size_bytes=item.size_bytes,
         format=item.format,
         content_type=item.content_type,

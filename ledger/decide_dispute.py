@@ -49,10 +49,7 @@ def confirm_delivery(order: Order, command: ConfirmDelivery) -> Decision:
         msg = "there is no deliverable to confirm"
         raise Rejected(msg, details={"status": str(order.status)})
     for digest in (command.text_digest, command.body_digest):
-        if digest is not None and digest not in (
-            order.deliverable.raw,
-            order.deliverable.json_digest,
-        ):
+        if digest is not None and digest not in order.deliverable.digests:
             msg = "the receipt names other bytes than those that were delivered"
             raise Conflict(msg, code="CONTENT_HASH_MISMATCH")
     require_next(order, Status.CONFIRMED)
@@ -71,7 +68,7 @@ def confirm_delivery(order: Order, command: ConfirmDelivery) -> Decision:
 def open_dispute(order: Order, command: OpenDispute) -> Decision:
     """Record the client's complaint; before a deliverable only after `deliver_by`."""
     require_bound_client(order, command.client)
-    if order.disputed_by is not None and order.disputed_by.client.text == command.client.text:
+    if _said_before(order, command):
         return Decision()
     require_fresh(command.stamp, command.now)
     require_next(order, Status.DISPUTED)
@@ -145,6 +142,15 @@ def lapse_answer(order: Order, command: LapseAnswer) -> Decision:
         msg = "no answer window has lapsed"
         raise Rejected(msg)
     return decided(AnswerLapsed(window_ended=ends))
+
+
+def _said_before(order: Order, command: OpenDispute) -> bool:
+    """Whether this is the last dispute again: the same text, or the open one signed anew."""
+    if order.disputed_by is None:
+        return False
+    before, again = order.disputed_by.client.text, command.client.text
+    same = before.rpartition(" | Timestamp: ")[0] == again.rpartition(" | Timestamp: ")[0]
+    return before == again or (order.dispute_open and same)
 
 
 def _open(order: Order) -> Dispute:

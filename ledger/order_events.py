@@ -88,16 +88,26 @@ class NoticeAccepted(Event):
 class DeliverableReady(Event):
     """The provider holds these bytes. Proves their hash, not their quality or their receipt.
 
-    `raw` is SHA-256 of the bytes handed out, `json` of `JSON.stringify` of the wire content.
+    `raw` is SHA-256 of the bytes handed out, `json_digest` of `JSON.stringify` of the content
+    string, `legacy_digest` of the sorted `json.dumps` of old providers, `object_digest` of
+    `JSON.stringify` of a download's content where that is an object.
     """
 
     kind: ClassVar[str] = "ready"
     content_id: ContentId
     raw: Digest
     json_digest: Digest
+    legacy_digest: Digest | None = None
+    object_digest: Digest | None = None
     size_bytes: Annotated[int, Field(ge=0, lt=2**40)]
     format: ShortText
     content_type: ShortText
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Every hash that names these bytes."""
+        known = (self.raw, self.json_digest, self.legacy_digest, self.object_digest)
+        return frozenset(digest for digest in known if digest is not None)
 
 
 class DeliverablePosted(Event):

@@ -18,6 +18,9 @@ SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS content (
         content_id TEXT PRIMARY KEY, stream TEXT NOT NULL, field TEXT NOT NULL,
         salt BLOB NOT NULL, value BLOB NOT NULL) STRICT""",
+    """CREATE TABLE IF NOT EXISTS answers (
+        request_id BLOB PRIMARY KEY, stream TEXT NOT NULL, fingerprint BLOB NOT NULL,
+        body BLOB NOT NULL, position INTEGER NOT NULL) STRICT, WITHOUT ROWID""",
     # A belt, not the proof: the signed tree is the proof.
     """CREATE TRIGGER IF NOT EXISTS stored_events_no_update BEFORE UPDATE ON stored_events
         BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
@@ -28,6 +31,9 @@ UPSERT_TILE: Final = "INSERT OR REPLACE INTO tiles (level, tile_index, hashes) V
 UPSERT_FRONTIER: Final = "INSERT OR REPLACE INTO frontier (id, size, nodes) VALUES (1,?,?)"
 INSERT_CLAIM: Final = (
     "INSERT INTO claims (chain, tx_hash, ordinal, stream, position) VALUES (?,?,?,?,?)"
+)
+INSERT_ANSWER: Final = (
+    "INSERT INTO answers (request_id, stream, fingerprint, body, position) VALUES (?,?,?,?,?)"
 )
 INSERT_CONTENT: Final = (
     "INSERT INTO content (content_id, stream, field, salt, value) VALUES (?,?,?,?,?)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ledger.batch import Task
+from ledger.batch import Remember, Task
 from ledger.canonical import canonical
 from ledger.checkpoint import LogKey
 from ledger.decide import OrderCommand, decide, transfers_of
@@ -133,19 +133,24 @@ class Ledger:
         return head.state
 
     async def execute(
-        self, order_id: str, command: OrderCommand, content: tuple[ContentRow, ...] = ()
+        self,
+        order_id: str,
+        command: OrderCommand,
+        content: tuple[ContentRow, ...] = (),
+        remember: Remember | None = None,
     ) -> Receipt:
         """Decide a command of an order and make it durable.
 
         Returns the receipt, or raises the `LedgerError` it was refused with; an error raised after
-        an append carries `receipt`. `content` is stored in the transaction of its event.
+        an append carries `receipt`. `content` and the answer to `remember` are stored in the
+        transaction of its events.
         """
 
         def decide_order(state: Order | None, claimed: Claimed) -> Decision:
             return decide(state, command, claimed)
 
         stream = order_stream(order_id)
-        task = Task(stream, decide_order, command.now, transfers_of(command), content)
+        task = Task(stream, decide_order, command.now, transfers_of(command), content, remember)
         return await self._writer.submit(task)
 
     async def bind_chain(self, bound: ChainBound) -> None:

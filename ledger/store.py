@@ -16,7 +16,15 @@ from ledger.entry import read_entry
 from ledger.errors import VerificationError
 from ledger.merkle import frontier_root, leaf_hash, split_hashes
 from ledger.money import TransferId
-from ledger.store_sqlite import ContentRow, Datastore, Group, Grow, Recorder, connect
+from ledger.store_sqlite import (
+    AnswerRow,
+    ContentRow,
+    Datastore,
+    Group,
+    Grow,
+    Recorder,
+    connect,
+)
 from ledger.stream import StreamHead, head_of
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes, Tree
 from ledger.values import UnixMs, stream_key
@@ -133,6 +141,14 @@ class SqliteStore:
         query = "SELECT content_id, stream, field, salt, value FROM content WHERE content_id=?"
         row = self._reader().execute(query, (content_id,)).fetchone()
         return ContentRow(*row) if row else None
+
+    def answer(self, request_id: bytes) -> AnswerRow | None:
+        """Return what a request with a key of its own was answered, or None."""
+        query = (
+            "SELECT request_id, stream, fingerprint, body, position FROM answers WHERE request_id=?"
+        )
+        row = self._reader().execute(query, (request_id,)).fetchone()
+        return AnswerRow(*row) if row else None
 
     def frontier(self) -> tuple[int, bytes]:
         """Return the stored tree size and its frontier."""

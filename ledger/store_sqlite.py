@@ -19,7 +19,14 @@ from eventsourcing.sqlite import (
 
 from ledger.entry import SignedEvent
 from ledger.money import TransferId
-from ledger.schema import INSERT_CLAIM, INSERT_CONTENT, SCHEMA, UPSERT_FRONTIER, UPSERT_TILE
+from ledger.schema import (
+    INSERT_ANSWER,
+    INSERT_CLAIM,
+    INSERT_CONTENT,
+    SCHEMA,
+    UPSERT_FRONTIER,
+    UPSERT_TILE,
+)
 from ledger.tiles import Growth
 from ledger.values import stream_key
 
@@ -39,6 +46,21 @@ class ContentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """What a request with a key of its own was answered: 2xx only, kept as long as its order.
+
+    `request_id` names route, party and key, `fingerprint` what was asked. `position` is the newest
+    event of the stream when it was answered.
+    """
+
+    request_id: bytes
+    stream: str
+    fingerprint: bytes
+    body: bytes
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """The events of one command with their side rows: stored together or not at all."""
 
@@ -46,6 +68,7 @@ class Group:
     claims: tuple[tuple[TransferId, int], ...] = ()
     """The transfers that are claimed anew, each with the index in `events` of what claims it."""
     content: tuple[ContentRow, ...] = ()
+    answer: AnswerRow | None = None
 
 
 Grow = Callable[[Sequence[bytes]], Growth]
@@ -137,6 +160,7 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
     events: list[tuple[int, str, int, str, bytes]] = []
     claims: list[tuple[str, str, int, str, int]] = []
     content: list[tuple[str, str, str, bytes, bytes]] = []
+    answers: list[tuple[bytes, str, bytes, bytes, int]] = []
     for group in groups:
         start = first + len(events)
         for event in group.events:
@@ -145,6 +169,10 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
             events.append((position, key, event.seq, event.event.kind, event.entry))
         claims += [(*each, group.events[by].stream, start + by) for each, by in group.claims]
         content += [(r.content_id, r.stream, r.field, r.salt, r.value) for r in group.content]
+        if group.answer is not None:
+            at = first + len(events) - 1 if group.events else group.answer.position
+            given = group.answer
+            answers.append((given.request_id, given.stream, given.fingerprint, given.body, at))
     c.executemany(
         "INSERT INTO stored_events (rowid, originator_id, originator_version, topic, state)"
         " VALUES (?,?,?,?,?)",
@@ -154,6 +182,8 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
         c.executemany(INSERT_CLAIM, claims)
     if content:
         c.executemany(INSERT_CONTENT, content)
+    if answers:
+        c.executemany(INSERT_ANSWER, answers)
 
 
 def _insert_tree(c: SQLiteCursor, rows: Growth) -> None:

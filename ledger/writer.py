@@ -187,7 +187,9 @@ class Writer:
         except (*STORE_ERRORS, OSError):
             return None
         entries = {entry for _, entry in rows}
-        return [all(event.entry in entries for event in p.events) for p in writers]
+        # One transaction stored them all, or none: what has no event was stored if any event was.
+        found = any(event.entry in entries for p in writers for event in p.events)
+        return [found and all(event.entry in entries for event in p.events) for p in writers]
 
     def _reopen(self) -> None:
         self._store.reopen()
@@ -203,18 +205,21 @@ class Writer:
         for task, error in batch.refused:
             lost = isinstance(error, STORE_ERRORS)
             answers[task] = StoreUnavailable(_UNREADABLE) if lost else error
-        guarded = growth is None or self._publish(growth)
+        if growth is not None:
+            self._publish(growth)
         for each in planned:
-            if each.events and not guarded:
+            # What the newest guarded head does not cover yet cannot be proven to anybody, be it
+            # of this command or of one before it.
+            if each.head.position > self._head.size:
                 answers[each.task] = OutcomeUnknown(_UNGUARDED)
             else:
                 answers[each.task] = self._receipt(each, growth)
 
-    def _publish(self, growth: Growth) -> bool:
+    def _publish(self, growth: Growth) -> None:
         """Sign the head after the commit, guard it, then let it be seen.
 
-        Returns False, with nothing seen, if the guard refuses or cannot be written: then no head
-        may leave, and the next batch tries to guard it first.
+        If the guard refuses or cannot be written, no head may leave: nothing is seen, and the next
+        batch tries to guard it first.
         """
         note = self._log_key.sign_checkpoint(self._origin, growth.size, growth.root)
         try:
@@ -224,10 +229,9 @@ class Writer:
         except (VerificationError, OSError) as error:
             self._broken = True
             _log.error("head not guarded", size=growth.size, error=str(error))
-            return False
+            return
         self._head = SignedHead(growth.size, growth.root, note)
         self.on_commit()
-        return True
 
     def _receipt(self, planned: Planned, growth: Growth | None) -> Answer:
         receipt = Receipt(
@@ -257,7 +261,7 @@ class Writer:
 
 
 def _writers(batch: Batch) -> list[Planned]:
-    return [planned for planned in batch.planned if planned.events]
+    return [planned for planned in batch.planned if planned.writes]
 
 
 def _tasks(batch: Batch) -> list[Task]:

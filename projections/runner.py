@@ -48,6 +48,8 @@ class Projector:
         self._db: Database = open_views(path)
         self._orders: OrderedDict[str, Order] = OrderedDict()
         self.position: int = self._stored_position()
+        self.moved: frozenset[str] = frozenset()
+        """The orders of the newest batch."""
 
     def step(self) -> bool:
         """Apply the next batch of events; return False if there is none."""
@@ -79,7 +81,7 @@ class Projector:
             # crash before the commit leaves the views as they were, one after it all of the batch.
             self._advance(events[-1].position)
             self._write(rows, history)
-        self.position = events[-1].position
+        self.position, self.moved = events[-1].position, frozenset(rows)
 
     def _write(self, rows: dict[str, Row], history: list[Row]) -> None:
         if not rows:
@@ -147,7 +149,8 @@ class Runner:
         self._thread = threading.Thread(target=self._loop, name="views", daemon=True)
         self._failed_at: int | None = None
         self.position = 0
-        self.on_progress: Callable[[], None] = lambda: None
+        self.on_progress: Callable[[frozenset[str]], None] = lambda _moved: None
+        """Called in the runner's thread after each batch, with the orders that it moved."""
 
     def start(self) -> None:
         """Catch up once, then follow in a thread."""
@@ -211,7 +214,7 @@ class Runner:
         """Apply what there is, telling after each batch: under load there is always more."""
         try:
             while not self._stopping and self._projector.step():
-                self._reached(self._projector.position)
+                self._reached(self._projector.position, self._projector.moved)
         except CursorConflict:
             # What the other process did is done; the next round goes on after it.
             self._reached(self._projector.position)
@@ -224,10 +227,10 @@ class Runner:
         else:
             self._failed_at = None
 
-    def _reached(self, position: int) -> None:
+    def _reached(self, position: int, moved: frozenset[str] = frozenset()) -> None:
         self.position, self._failed_at = position, None
         self._release()
-        self.on_progress()
+        self.on_progress(moved)
 
     def _release(self) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 from pydantic import ValidationError
 
-from api.ivxp.models import LedgerBlock
+from api.ivxp.responses import LedgerBlock
 from ledger.checkpoint import Checkpoint, verify_checkpoint
 from ledger.entry import SignedEvent, verify_entry
 from ledger.errors import VerificationError

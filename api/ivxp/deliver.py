@@ -3,123 +3,107 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from aiohttp import web
 
-from api.answers import write_response
+from api.answers import proven_response
 from api.body import read_model
-from api.config import Settings
-from api.ivxp.models import DeliveryRequest
+from api.ivxp.models import DeliveryRequest, HubDeliveryRequest, PaymentRequest
+from api.ivxp.notice import NoticeMessage, notice_of, of_delivery, of_payment
+from api.ivxp.parties import known_order, require_same_order
 from api.keys import CHAIN, LEDGER, LIMITS, SETTINGS, ChainLink
-from api.sync import execute
+from api.sync import record, standing
+from api.urls import public_url
 from ledger.commands import AcceptNotice, Notice
-from ledger.content import commitment, salted
 from ledger.decide_payment import check_notice
 from ledger.decision import require_fresh
-from ledger.errors import ChainUnavailable, Conflict, InvalidInput, NotFound, Unauthorized
-from ledger.event import ClientText
+from ledger.errors import ChainUnavailable, Conflict
 from ledger.finding import ChainView, Finding
+from ledger.money import Bucket
 from ledger.order import Order
-from ledger.service import Ledger
-from ledger.signing import normalise_signature, recover
-from ledger.store_sqlite import ContentRow
-from ledger.texts import parse_notice
-from ledger.values import UnixMs, is_order_id, order_stream, parse_iso, parse_tx_hash
+from ledger.values import UnixMs, parse_iso
 
-ACCEPTED_TEXT = "Payment verified. The order is being processed."
+ACCEPTED_TEXT: Final = "Payment verified. The order is being processed."
+_DUPLICATE: Final = "DUPLICATE_DELIVERY_REQUEST"
 
 
 async def post_deliver(request: web.Request) -> web.Response:
     """Accept a signed payment notice: 200 when paid, 402 or 503 while it cannot be proven."""
+    said = of_delivery(await read_model(request, DeliveryRequest))
+    try:
+        return await _notify(request, said)
+    except Conflict as error:
+        raise _with_first_answer(request, error, said.order_id) from error
+
+
+async def post_payment(request: web.Request) -> web.Response:
+    """Take the SDK's body; a repeat for the same transaction gets the first answer."""
+    return await _notify_again(request, of_payment(await read_model(request, PaymentRequest)))
+
+
+async def post_delivery(request: web.Request) -> web.Response:
+    """Take the hub's body; a repeat for the same transaction gets the first answer."""
+    return await _notify_again(request, of_payment(await read_model(request, HubDeliveryRequest)))
+
+
+def accepted_body(request: web.Request, order_id: str) -> dict[str, object]:
+    """Return what a client gets for an accepted notice, the first time and every time."""
+    body: dict[str, object] = {
+        "status": "accepted",
+        "order_id": order_id,
+        "message": ACCEPTED_TEXT,
+    }
+    stream_url = public_url(request, f"/ivxp/stream/{order_id}")
+    return body if stream_url is None else {**body, "stream_url": stream_url}
+
+
+async def _notify_again(request: web.Request, said: NoticeMessage) -> web.Response:
+    require_same_order(request, said.order_id)
+    try:
+        return await _notify(request, said)
+    except Conflict as error:
+        if error.code != _DUPLICATE:
+            raise
+        # A client whose money is gone and whose answer was lost sends its notice again.
+        order = await known_order(request.app[LEDGER], said.order_id)
+        notice, _ = notice_of(said, request.app[SETTINGS])
+        if not _paid_by(order, notice.tx_hash):
+            raise _with_first_answer(request, error, order.id) from error
+        receipt = await standing(request.app, order.id)
+        return proven_response(request, accepted_body(request, order.id), receipt)
+
+
+async def _notify(request: web.Request, said: NoticeMessage) -> web.Response:
     ledger, settings = request.app[LEDGER], request.app[SETTINGS]
-    message = await read_model(request, DeliveryRequest)
-    order = await known_order(ledger, message.order_id)
-    notice, rows = _notice(message, settings)
-    _refuse_early(order, notice, message, ledger.clock())
+    order = await known_order(ledger, said.order_id)
+    notice, rows = notice_of(said, settings)
+    _refuse_early(order, notice, said.timestamp, ledger.clock())
     finding = await _look(request.app[CHAIN], notice.tx_hash, settings.rpc_timeout)
     command = AcceptNotice(notice, finding, ledger.clock())
-    try:
-        receipt = await execute(request.app, order.id, command, rows)
-    except Conflict as error:
-        raise _with_first_answer(error, order) from error
+    body = accepted_body(request, order.id)
+    response = await record(request, order.id, command, lambda _: body, rows)
     request.app[LIMITS].release_quote(order.id)
-    return write_response(ledger, receipt, accepted_body(order.id))
+    return response
 
 
-def accepted_body(order_id: str) -> dict[str, object]:
-    """Return what a client gets for an accepted notice, the first time and every time."""
-    return {"status": "accepted", "order_id": order_id, "message": ACCEPTED_TEXT}
-
-
-async def known_order(ledger: Ledger, order_id: str) -> Order:
-    """Return an order as committed, or raise `NotFound`; a malformed id is not found either."""
-    order = await ledger.order(order_id) if is_order_id(order_id) else None
-    if order is None:
-        raise NotFound("no order has this id")
-    return order
-
-
-def signed_text(text: str, signature: str, claimed_signer: str | None) -> ClientText:
-    """Return a client's text with its normal-form signature and the recovered signer.
-
-    Raises `Unauthorized` for every other signature form, or if the body names another signer.
-    """
-    normal = normalise_signature(signature)
-    signer = recover(text.encode(), normal)
-    if claimed_signer is not None and claimed_signer.lower() != signer:
-        raise Unauthorized("the signature is not that of the named signer")
-    return ClientText(text=text, signature=normal, signer=signer)
-
-
-def _notice(message: DeliveryRequest, settings: Settings) -> tuple[Notice, tuple[ContentRow, ...]]:
-    """Return the parsed notice, with the text and the body in agreement on every shared field."""
-    proof = message.payment_proof
-    said = parse_notice(message.signed_message)
-    network = "base-mainnet" if proof.network == "base" else proof.network
-    if network != settings.network:
-        raise InvalidInput(f"this provider is paid on {settings.network}", code="INVALID_NETWORK")
-    tx_hash = parse_tx_hash(proof.tx_hash)
-    if said.order_id != message.order_id or said.tx_hash not in (None, tx_hash):
-        raise Unauthorized("the signed text names another order or transaction than the body")
-    if message.nonce is not None and said.nonce is not None and message.nonce != said.nonce:
-        raise Unauthorized("the signed text names another nonce than the body")
-    client = signed_text(message.signed_message, message.signature, proof.from_address)
-    if said.address not in (None, client.signer):
-        raise Unauthorized("the signed text names another address than its signer")
-    rows = _endpoint_rows(message)
-    notice = Notice(
-        client=client,
-        tx_hash=tx_hash,
-        nonce=said.nonce,
-        stamp=said.stamp,
-        delivery_endpoint_id=rows[0].content_id if rows else None,
-        commit={row.field: commitment(row) for row in rows},
-    )
-    return notice, rows
-
-
-def _endpoint_rows(message: DeliveryRequest) -> tuple[ContentRow, ...]:
-    if message.delivery_endpoint is None:
-        return ()
-    stream = order_stream(message.order_id)
-    return (salted(stream, "delivery_endpoint", message.delivery_endpoint),)
-
-
-def _refuse_early(order: Order, notice: Notice, message: DeliveryRequest, now: UnixMs) -> None:
+def _refuse_early(order: Order, notice: Notice, timestamp: str | None, now: UnixMs) -> None:
     """Refuse what needs no look at the chain, so that strangers cost no RPC call."""
-    try:
-        check_notice(order, notice, now)
-    except Conflict as error:
-        raise _with_first_answer(error, order) from error
+    check_notice(order, notice, now)
     kept = any(claim.notice.text == notice.client.text for claim in order.claims)
-    if message.timestamp is not None and not kept:
-        require_fresh(parse_iso(message.timestamp), now)
+    if timestamp is not None and not kept:
+        require_fresh(parse_iso(timestamp), now)
 
 
-def _with_first_answer(error: Conflict, order: Order) -> Conflict:
-    if error.code != "DUPLICATE_DELIVERY_REQUEST":
+def _paid_by(order: Order, tx_hash: str) -> bool:
+    named = order.accepted is not None and order.accepted.tx_hash == tx_hash
+    return named or any(t.tx_hash == tx_hash for t in order.money.of(Bucket.APPLIED))
+
+
+def _with_first_answer(request: web.Request, error: Conflict, order_id: str) -> Conflict:
+    if error.code != _DUPLICATE:
         return error
-    details = {"first_answer": accepted_body(order.id)}
+    details = {"first_answer": accepted_body(request, order_id)}
     return Conflict(error.message, code=error.code, details=details)
 
 

@@ -1,7 +1,6 @@
-"""The messages of IVXP/1.0 and 1.1 as they come and go on the wire.
+"""The messages of IVXP/1.0 and 1.1 as they come.
 
 Unknown fields are ignored, as the protocol's compatibility rules ask; known ones are strict.
-Optional values are absent in answers, never null.
 """
 
 from __future__ import annotations
@@ -16,6 +15,10 @@ Hex20 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hex32 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+
+HashText = Annotated[str, StringConstraints(max_length=80)]
+Rating = Annotated[int, Field(ge=1, le=5)]
+Statement = Annotated[str, StringConstraints(min_length=1, max_length=16_384)]
 
 
 def _decimal_of_int(value: object) -> object:
@@ -86,6 +89,40 @@ class DeliveryRequest(Message):
     delivery_endpoint: Url | None = None
 
 
+class SignedPart(Message):
+    """A text and its signature, as the SDK nests them. `signer` must be who signed, if given."""
+
+    message: str
+    sig: str
+    signer: Hex20 | None = None
+
+
+class PaymentPart(Message):
+    """The transaction. `amount_usdc` and other members are ignored: the chain says the rest."""
+
+    tx_hash: Hex32
+    network: Name
+
+
+class HubDeliveryRequest(Message):
+    """POST /ivxp/orders/{id}/delivery, as the browser hub gives notice."""
+
+    protocol: Protocol | None = None
+    timestamp: str | None = None
+    order_id: Name
+    payment: PaymentPart
+    signature: SignedPart
+    nonce: str | None = None
+    delivery_endpoint: Url | None = None
+
+
+class PaymentRequest(HubDeliveryRequest):
+    """POST /ivxp/orders/{id}/payment, as the TypeScript SDK gives notice."""
+
+    protocol: Protocol
+    message_type: Literal["payment_proof"] = "payment_proof"
+
+
 class Confirmation(Message):
     """The inner part of a receipt, in the SDK's shape (signed here) or the documents' shape."""
 
@@ -93,134 +130,46 @@ class Confirmation(Message):
     signature: str | None = None
     signer: Hex20 | None = None
     received: bool | None = None
-    content_hash: Annotated[str, StringConstraints(max_length=80)] | None = None
+    content_hash: HashText | None = None
     received_at: str | None = None
-    satisfaction_rating: Annotated[int, Field(ge=1, le=5)] | None = None
+    satisfaction_rating: Rating | None = None
 
 
 class ConfirmationRequest(Message):
-    """POST /ivxp/orders/{id}/confirm."""
+    """POST /ivxp/orders/{id}/confirm, in any shape that a client sends.
+
+    The SDK signs inside `confirmation`; the documents sign beside it; the oldest form has no
+    `confirmation` at all and says `status`, `content_hash` and the rating at the top.
+    """
 
     protocol: Protocol
     message_type: Literal["delivery_confirmation"] = "delivery_confirmation"
     timestamp: str | None = None
     order_id: Name
-    confirmation: Confirmation
+    confirmation: Confirmation = Confirmation()
     signature: str | None = None
     signed_message: str | None = None
+    status: str | None = None
+    content_hash: HashText | None = None
+    satisfaction_rating: Rating | None = None
 
 
-class ServiceEntry(BaseModel):
-    """One line of the catalog."""
+class DisputePart(Message):
+    """The inner part of a dispute. `statement` is the text whose SHA-256 the signed text names."""
 
-    type: str
-    base_price_usdc: float
-    estimated_delivery_hours: float
-    description: str | None = None
-
-
-class CatalogResponse(BaseModel):
-    """GET /ivxp/catalog."""
-
-    protocol: str
-    message_type: Literal["service_catalog"]
-    timestamp: str
-    provider: str
-    wallet_address: str
-    services: list[ServiceEntry]
-    dev_chain: bool | None = None
+    message: str | None = None
+    signature: str | None = None
+    signer: Hex20 | None = None
+    statement: Statement | None = None
 
 
-class PaymentView(BaseModel):
-    """What status says of the money where the status word does not say it; in micro-USDC."""
+class DisputeRequest(Message):
+    """POST /ivxp/orders/{id}/dispute, signed inside `dispute` or beside it."""
 
-    outcome: Literal["pending", "orphaned"] | None = None
-    claims_open: int | None = None
-    pending_micros: str | None = None
-    late_micros: str | None = None
-    orphaned_micros: str | None = None
-    refunded_micros: str | None = None
-
-
-class StatusResponse(BaseModel):
-    """GET /ivxp/status/{id}: the 1.0 view."""
-
-    order_id: str
-    status: Literal["quoted", "paid", "processing", "delivered", "delivery_failed"]
-    created_at: str
-    service_type: str
-    service: str
-    price_usdc: float
-    content_hash: str | None = None
-    expired: bool | None = None
-    expires_at: str | None = None
-    payment: PaymentView | None = None
-
-
-class LedgerBlock(BaseModel):
-    """What proves a write; see docs/http.md."""
-
-    position: int
-    leaf: str
-    entry: str
-    checkpoint: str
-    proof: list[str]
-    order_head: dict[str, str]
-
-
-class QuoteResponse(BaseModel):
-    """Answer of POST /ivxp/request."""
-
-    protocol: str
-    message_type: Literal["service_quote"]
-    timestamp: str
-    order_id: str
-    provider_agent: dict[str, str]
-    quote: dict[str, object]
-    terms: dict[str, object]
-    ledger: LedgerBlock
-
-
-class AcceptedResponse(BaseModel):
-    """Answer of POST /ivxp/deliver."""
-
-    status: Literal["accepted"]
-    order_id: str
-    message: str
-    ledger: LedgerBlock
-
-
-class ConfirmedResponse(BaseModel):
-    """Answer of POST /ivxp/orders/{id}/confirm."""
-
-    status: Literal["confirmed"]
-    order_id: str
-    confirmed_at: str
-    ledger: LedgerBlock
-
-
-class DeliverableResponse(BaseModel):
-    """GET /ivxp/download/{id}: the envelope and, beside it, the flat form."""
-
-    protocol: str
-    message_type: Literal["service_delivery"]
-    timestamp: str
-    order_id: str
-    status: Literal["completed"]
-    provider_agent: dict[str, str]
-    deliverable: dict[str, object]
-    content: str
-    content_type: str
-    content_hash: str
-    delivered_at: str
-    content_encoding: Literal["base64"] | None = None
-
-
-class ErrorResponse(BaseModel):
-    """Every error."""
-
-    error: str
-    message: str
-    details: dict[str, object] | None = None
-    retryable: bool | None = None
-    ledger: LedgerBlock | None = None
+    protocol: Protocol
+    message_type: Literal["delivery_dispute"] = "delivery_dispute"
+    timestamp: str | None = None
+    order_id: Name
+    dispute: DisputePart = DisputePart()
+    signature: str | None = None
+    signed_message: str | None = None

@@ -7,21 +7,22 @@ from hashlib import sha256
 
 from aiohttp import web
 
-from api.answers import json_response, write_response
+from api.answers import json_response
 from api.body import read_model
 from api.catalog import Catalog, Offering
 from api.config import Settings
 from api.ivxp.models import QuoteRequest, ServiceDetails
+from api.ivxp.negotiation import PROTOCOL_1_0, VARY, view_asked
 from api.keys import CATALOG, LEDGER, LIMITS, SETTINGS, VIEWS
 from api.limits import client_address
 from api.quoter import QUOTERS, SCREEN, QuoteFacts
-from api.sync import execute
+from api.sync import record
 from ledger.commands import IssueQuote
 from ledger.content import commitment, salted
 from ledger.decision import require_fresh
 from ledger.errors import InvalidInput
+from ledger.order import Order
 from ledger.order_events import OrderQuoted
-from ledger.receipt import Receipt
 from ledger.store_sqlite import ContentRow
 from ledger.values import (
     UnixMs,
@@ -35,23 +36,24 @@ from ledger.values import (
     usdc_number,
 )
 
-PROTOCOL_1_0 = "IVXP/1.0"
-
 
 async def get_catalog(request: web.Request) -> web.Response:
     """Return what is sold."""
     catalog, ledger = request.app[CATALOG], request.app[LEDGER]
+    strict = view_asked(request).strict
     body: dict[str, object] = {
         "protocol": PROTOCOL_1_0,
         "message_type": "service_catalog",
         "timestamp": iso_of(ledger.clock()),
         "provider": catalog.provider,
         "wallet_address": ledger.signer.address,
-        "services": [_entry(offering) for offering in catalog.services],
+        "services": [_entry(offering, strict=strict) for offering in catalog.services],
     }
-    if request.app[SETTINGS].dev_chain:
-        body["dev_chain"] = True
-    return json_response(body)
+    if not strict:
+        body["capabilities"] = ["sse"]
+        if request.app[SETTINGS].dev_chain:
+            body["dev_chain"] = True
+    return json_response(body, headers=VARY)
 
 
 async def post_request(request: web.Request) -> web.Response:
@@ -73,21 +75,21 @@ async def post_request(request: web.Request) -> web.Response:
             commit={row.field: commitment(row) for row in rows},
             now=now,
         )
-        receipt = await execute(request.app, order_id, command, rows)
+        return await record(
+            request, order_id, command, lambda order: _quote_body(request, order, message), rows
+        )
     except BaseException:
         request.app[LIMITS].release_quote(order_id)
         raise
-    body = _quote_body(request, receipt, command.terms, order_id, message.protocol)
-    return write_response(ledger, receipt, body)
 
 
-def _entry(offering: Offering) -> dict[str, object]:
+def _entry(offering: Offering, *, strict: bool) -> dict[str, object]:
     entry: dict[str, object] = {
         "type": offering.type,
         "base_price_usdc": usdc_number(offering.price_micros),
         "estimated_delivery_hours": offering.estimated_delivery_hours,
     }
-    if offering.description:
+    if offering.description and not strict:
         entry["description"] = offering.description
     return entry
 
@@ -189,15 +191,13 @@ def _terms(
     )
 
 
-def _quote_body(
-    request: web.Request, receipt: Receipt, terms: OrderQuoted, order_id: str, protocol: str
-) -> dict[str, object]:
-    settings, ledger = request.app[SETTINGS], request.app[LEDGER]
+def _quote_body(request: web.Request, order: Order, message: QuoteRequest) -> dict[str, object]:
+    settings, ledger, terms = request.app[SETTINGS], request.app[LEDGER], order.terms
     return {
-        "protocol": protocol,
+        "protocol": message.protocol,
         "message_type": "service_quote",
-        "timestamp": iso_of(receipt.events[0].at),
-        "order_id": order_id,
+        "timestamp": iso_of(order.created_at),
+        "order_id": order.id,
         "provider_agent": {
             "name": request.app[CATALOG].provider,
             "wallet_address": ledger.signer.address,

@@ -1,79 +1,84 @@
-"""The IVXP routes."""
+"""The IVXP routes: both endpoint profiles and their mixtures, each act with one handler."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from api.ivxp import models
-from api.ivxp.deliver import post_deliver
-from api.ivxp.orders import get_download, get_status, post_confirm
+from pydantic import BaseModel
+
+from api.ivxp import models, responses
+from api.ivxp.confirm import post_confirm, post_dispute
+from api.ivxp.deliver import post_deliver, post_delivery, post_payment
+from api.ivxp.orders import get_download, get_status
 from api.ivxp.quote import get_catalog, post_request
-from api.routes import Route
+from api.ivxp.stream import get_stream
+from api.routes import Route, RouteHandler
+
+
+def _get(path: str, handler: RouteHandler, summary: str, response: type[BaseModel]) -> Route:
+    return Route("GET", path, handler, summary, response=response)
+
+
+def _post(
+    path: str,
+    handler: RouteHandler,
+    summary: str,
+    request: type[BaseModel],
+    response: type[BaseModel],
+) -> Route:
+    return Route("POST", path, handler, summary, request, response, writes=True)
+
+
+def _notice(path: str, handler: RouteHandler, request: type[BaseModel]) -> Route:
+    summary = "Give notice of the payment"
+    return _post(path, handler, summary, request, responses.AcceptedResponse)
+
+
+def _confirm(path: str) -> Route:
+    summary = "Sign for the deliverable"
+    return _post(
+        path, post_confirm, summary, models.ConfirmationRequest, responses.ConfirmedResponse
+    )
+
+
+def _status(path: str) -> Route:
+    return _get(path, get_status, "Status of an order", responses.StatusResponse)
+
+
+def _download(path: str) -> Route:
+    return _get(path, get_download, "Collect the deliverable", responses.DeliverableResponse)
+
 
 IVXP_ROUTES: Final = [
-    Route("GET", "/ivxp/catalog", get_catalog, "What is sold", response=models.CatalogResponse),
-    Route(
-        "POST",
+    _get("/ivxp/catalog", get_catalog, "What is sold", responses.CatalogResponse),
+    _post(
         "/ivxp/request",
         post_request,
         "Ask for a quote",
-        request=models.QuoteRequest,
-        response=models.QuoteResponse,
-        writes=True,
+        models.QuoteRequest,
+        responses.QuoteResponse,
     ),
-    Route(
-        "POST",
-        "/ivxp/deliver",
-        post_deliver,
-        "Give notice of the payment",
-        request=models.DeliveryRequest,
-        response=models.AcceptedResponse,
-        writes=True,
-    ),
-    Route(
-        "GET",
-        "/ivxp/status/{order_id}",
-        get_status,
-        "Status of an order",
-        response=models.StatusResponse,
-    ),
-    Route(
-        "GET",
-        "/ivxp/orders/{order_id}",
-        get_status,
-        "Status of an order",
-        response=models.StatusResponse,
+    _notice("/ivxp/deliver", post_deliver, models.DeliveryRequest),
+    _notice("/ivxp/orders/{order_id}/payment", post_payment, models.PaymentRequest),
+    _notice("/ivxp/orders/{order_id}/delivery", post_delivery, models.HubDeliveryRequest),
+    _status("/ivxp/status/{order_id}"),
+    _status("/ivxp/orders/{order_id}"),
+    _download("/ivxp/download/{order_id}"),
+    _download("/ivxp/orders/{order_id}/deliverable"),
+    _confirm("/ivxp/orders/{order_id}/confirm"),
+    _confirm("/ivxp/confirm"),
+    _post(
+        "/ivxp/orders/{order_id}/dispute",
+        post_dispute,
+        "Dispute the delivery",
+        models.DisputeRequest,
+        responses.DisputedResponse,
     ),
     Route(
         "GET",
-        "/ivxp/download/{order_id}",
-        get_download,
-        "Collect the deliverable",
-        response=models.DeliverableResponse,
-    ),
-    Route(
-        "GET",
-        "/ivxp/orders/{order_id}/deliverable",
-        get_download,
-        "Collect the deliverable",
-        response=models.DeliverableResponse,
-    ),
-    Route(
-        "POST",
-        "/ivxp/orders/{order_id}/confirm",
-        post_confirm,
-        "Sign for the deliverable",
-        request=models.ConfirmationRequest,
-        response=models.ConfirmedResponse,
-        writes=True,
-    ),
-    Route(
-        "POST",
-        "/ivxp/confirm",
-        post_confirm,
-        "Sign for the deliverable",
-        request=models.ConfirmationRequest,
-        response=models.ConfirmedResponse,
-        writes=True,
+        "/ivxp/stream/{order_id}",
+        get_stream,
+        "Follow an order",
+        media_type="text/event-stream",
     ),
 ]

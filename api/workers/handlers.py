@@ -74,14 +74,20 @@ class HandlerRunner:
             failed = FailHandler(attempts=1, detail=type(error).__name__, now=ledger.clock())
             await ledger.execute(order.id, failed)
             return
-        deliverable = produced.deliverable()
+        deliverable = produced.deliverable(order.terms.service)
         row = plain(order_stream(order.id), deliverable.content_id, produced.raw)
         # A crash before this append leaves the order in processing, and the handler runs again
-        # after the restart; after it, content and event are both there.
-        try:
-            await ledger.execute(order.id, HandIn(deliverable, ledger.clock()), (row,))
-        except LedgerError as error:
-            _log.info("deliverable refused", code=error.code)
+        # after the restart; after it, content and event are both there. A store that fails for
+        # now costs no second run: the result is kept until it is recorded or refused.
+        while True:
+            try:
+                await ledger.execute(order.id, HandIn(deliverable, ledger.clock()), (row,))
+            except LedgerError as error:
+                _log.info("deliverable not recorded", code=error.code)
+                if error.retryable:
+                    await asyncio.sleep(self._app[SETTINGS].loop_interval)
+                    continue
+            return
 
     async def _run(self, order: Order, request: ServiceRequest) -> Produced:
         handler, settings = self._app[HANDLERS][order.terms.service], self._app[SETTINGS]

@@ -369,7 +369,7 @@ CONFIRM_FIELDS: list[tuple[str, object, tuple[int, str]]] = [
     ("order_id", 5, (400, "INVALID_REQUEST")),
     ("order_id", UNKNOWN_ORDER, (404, "ORDER_NOT_FOUND")),
     ("order_id", "ivxp-nonexistent", (404, "ORDER_NOT_FOUND")),
-    ("confirmation", DELETE, (400, "INVALID_REQUEST")),
+    ("confirmation", DELETE, (401, "SIGNATURE_INVALID")),
     ("confirmation", None, (400, "INVALID_REQUEST")),
     ("confirmation", [], (400, "INVALID_REQUEST")),
     ("confirmation.message", 5, (400, "INVALID_REQUEST")),

@@ -19,7 +19,8 @@ from api import limits as api_limits
 from api.app import ROUTES
 from api.config import Settings
 from api.errors import STATUS_OF
-from api.ivxp.models import ErrorResponse, LedgerBlock, Message
+from api.ivxp.models import Message
+from api.ivxp.responses import ErrorResponse, LedgerBlock
 from api.routes import Route
 from ledger.errors import LedgerError
 from scripts.buyer import Answer
@@ -152,7 +153,7 @@ async def answers(service: Service, chain: DevChain) -> AsyncIterator[dict[str, 
     await delivered_status(buyer, order_id)
     found = {"POST /ivxp/request": quoted, "POST /ivxp/deliver": accepted}
     for route in ROUTES:
-        if route.method == "GET" and not route.roles:
+        if route.method == "GET" and not route.roles and route.media_type == "application/json":
             path = route.path.replace("{order_id}", order_id)
             found[by_name(route)] = await buyer.get(path)
     content = str(found["GET /ivxp/download/{order_id}"].require(200)["content"])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from aiohttp import web
+
 from api.config import Settings
+from api.keys import LIMITS
+from api.limits import Limits
 from scripts.buyer import Answer, Buyer
 from scripts.devchain import DevChain
 from tests.contract.kit import NETWORK, Service, make_settings, pay, payer, send, serving
@@ -52,6 +58,74 @@ async def test_the_hundred_and_first_write_of_a_minute_is_refused_and_reads_are_
         async with service.session.head(service.url + "/ivxp/catalog") as response:
             assert response.status == 200
         assert service.position == before
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def state_of(headers: Mapping[str, str]) -> tuple[int, int]:
+    """Return what is left and for how long, by the answer's headers."""
+    match = re.fullmatch(r'"writes";r=(\d+);t=(\d+)', headers["RateLimit"])
+    assert match
+    return int(match[1]), int(match[2])
+
+
+async def test_a_client_that_waits_as_long_as_it_is_told_gets_through(tmp_path: Path) -> None:
+    clock = Hand()
+
+    def by_hand(app: web.Application) -> None:
+        app[LIMITS] = Limits(per_minute=3, max_open_quotes=0, clock=clock)
+
+    async with serving(tmp_path, prepare=by_hand) as service:
+        for left in (2, 1, 0):
+            status, headers = await write(service, "198.51.100.1")
+            assert (status, headers["RateLimit-Policy"]) == (400, '"writes";q=3;w=60')
+            assert state_of(headers) == (left, 60)
+            assert "Retry-After" not in headers
+        clock.now += 20.5
+
+        status, headers = await write(service, "198.51.100.1")
+
+        assert (status, state_of(headers)) == (429, (0, 40))
+        assert headers["Retry-After"] == "40"
+        clock.now += int(headers["Retry-After"]) - 1
+        assert (await write(service, "198.51.100.1"))[0] == 429
+        clock.now += 1
+        assert (await write(service, "198.51.100.1"))[0] == 400
+
+
+async def test_what_is_not_counted_says_nothing_about_a_limit(
+    chain: DevChain, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, rate_limit=50) as service:
+        for method, path in (("GET", "/health"), ("HEAD", "/ivxp/catalog"), ("OPTIONS", "/health")):
+            _, _, headers = await bare(service, method, path)
+            assert "RateLimit" not in headers
+        for method, path, status in (
+            ("POST", "/nowhere", 404),
+            ("DELETE", "/health", 405),
+            ("POST", "/ivxp/request", 400),
+            ("POST", "/v1/work/x/start", 401),
+        ):
+            answered, _, headers = await bare(service, method, path)
+            assert (answered, headers["RateLimit-Policy"]) == (status, '"writes";q=50;w=60')
+    async with serving(tmp_path / "off", rate_limit=0) as service:
+        _, _, headers = await bare(service, "POST", "/ivxp/request")
+        assert "RateLimit" not in headers
+        assert "RateLimit-Policy" not in headers
+
+
+async def bare(service: Service, method: str, path: str) -> tuple[int, bytes, Mapping[str, str]]:
+    """Send a request without a body."""
+    async with service.session.request(method, service.url + path) as response:
+        return response.status, await response.read(), response.headers
 
 
 async def test_a_header_gives_a_stranger_no_second_allowance(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ async def test_head_answers_like_get_without_a_body_and_records_nothing(
         url = service.url + route.path.replace("{order_id}", order_id)
         async with service.session.head(url) as response:
             assert response.status == 200
-            assert response.content_type == "application/json"
+            assert response.content_type == route.media_type
             assert await response.read() == b""
     assert service.kinds(order_id) == before
 

@@ -346,7 +346,7 @@ async def test_a_bad_event_stops_the_views_loudly_and_the_ledger_goes_on(
     assert rows(views)["tracking"] == [("views", 4)]
 
     again = Event()
-    runner.on_progress = again.set
+    runner.on_progress = lambda _moved: again.set()
     source.bad = None
     runner.wake()
     assert again.wait(10)

@@ -6,10 +6,13 @@ from ipaddress import ip_network
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from api import limits
 from api.limits import Limits, RateLimited, client_address
+from api.window import WINDOW_SECONDS, Allowance
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48"))
 
@@ -72,22 +75,10 @@ def test_without_trusted_proxies_no_header_is_believed() -> None:
     assert seen_as("10.1.2.3", "198.51.100.1", proxies=()) == "10.1.2.3"
 
 
-def test_writes_are_counted_per_address() -> None:
-    counted = Limits(per_minute=2, max_open_quotes=0)
-    for _ in range(2):
-        counted.count_write("203.0.113.9")
-
-    with pytest.raises(RateLimited) as refused:
-        counted.count_write("203.0.113.9")
-
-    assert 1 <= refused.value.retry_after <= 60
-    counted.count_write("203.0.113.10")
-
-
 def test_no_limit_counts_nothing() -> None:
     counted = Limits(per_minute=0, max_open_quotes=0)
     for number in range(1000):
-        counted.count_write("203.0.113.9")
+        assert counted.count_write("203.0.113.9") is None
         counted.hold_quote(str(number), {"wallet": 1000}, 60)
 
 
@@ -99,6 +90,93 @@ class Hand:
 
     def __call__(self) -> float:
         return self.now
+
+
+def taken(limits_: Limits, address: str) -> Allowance:
+    allowance = limits_.count_write(address)
+    assert allowance is not None
+    return allowance
+
+
+def test_writes_are_counted_per_address_and_what_is_left_is_said() -> None:
+    counted = Limits(per_minute=2, max_open_quotes=0, clock=Hand())
+
+    assert taken(counted, "203.0.113.9") == Allowance(2, 1, 60, granted=True)
+    assert taken(counted, "203.0.113.9") == Allowance(2, 0, 60, granted=True)
+    assert taken(counted, "203.0.113.9") == Allowance(2, 0, 60, granted=False)
+    assert taken(counted, "203.0.113.10") == Allowance(2, 1, 60, granted=True)
+
+
+def test_the_headers_are_those_of_the_draft() -> None:
+    assert Allowance(100, 99, 60, granted=True).headers == {
+        "RateLimit-Policy": '"writes";q=100;w=60',
+        "RateLimit": '"writes";r=99;t=60',
+    }
+
+
+@pytest.mark.parametrize("begun", [0.0, 0.4, 0.999])
+def test_a_caller_that_waits_as_told_gets_through_and_one_a_second_early_does_not(
+    begun: float,
+) -> None:
+    clock = Hand()
+    clock.now += begun
+    counted = Limits(per_minute=3, max_open_quotes=0, clock=clock)
+    for _ in range(3):
+        assert taken(counted, "203.0.113.9").granted
+        clock.now += 0.7
+    wait = taken(counted, "203.0.113.9").wait_seconds
+
+    clock.now += wait - 1
+    assert not taken(counted, "203.0.113.9").granted
+    clock.now += 1
+    assert taken(counted, "203.0.113.9").granted
+
+
+def test_refused_writes_do_not_prolong_the_wait() -> None:
+    clock = Hand()
+    counted = Limits(per_minute=1, max_open_quotes=0, clock=clock)
+    assert taken(counted, "203.0.113.9").granted
+
+    for _ in range(59):
+        clock.now += 1
+        assert not taken(counted, "203.0.113.9").granted
+
+    clock.now += 1
+    assert taken(counted, "203.0.113.9").granted
+
+
+@given(st.lists(st.floats(0, 200, allow_nan=False), max_size=80), st.integers(1, 6))
+def test_no_minute_holds_more_writes_than_the_quota(steps: list[float], quota: int) -> None:
+    clock = Hand()
+    counted = Limits(per_minute=quota, max_open_quotes=0, clock=clock)
+    granted: list[float] = []
+    for step in steps:
+        clock.now += step / 10
+        allowance = taken(counted, "203.0.113.9")
+        assert allowance.left == quota - len(within_window(granted, clock.now)) - allowance.granted
+        if allowance.granted:
+            granted.append(clock.now)
+
+    for moment in granted:
+        # Whole seconds are counted, so that a window may be short of a minute by less than one.
+        assert sum(moment <= other < moment + WINDOW_SECONDS - 1 for other in granted) <= quota
+
+
+def within_window(moments: list[float], now: float) -> list[float]:
+    return [moment for moment in moments if int(now) - int(moment) < WINDOW_SECONDS]
+
+
+def test_the_longest_silent_address_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_TRACKED_ADDRESSES", 10)
+    clock = Hand()
+    counted = Limits(per_minute=1, max_open_quotes=0, clock=clock)
+    for number in range(1000):
+        clock.now += 0.001
+        taken(counted, f"address {number}")
+        assert not taken(counted, f"address {number}").granted
+
+    assert counted._writes is not None
+    assert list(counted._writes._counts) == [f"address {number}" for number in range(990, 1000)]
 
 
 def full(clock: Hand) -> Limits:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from api.body import parse_json
 from api.config import Settings
 from api.ivxp.models import ConfirmationRequest, DeliveryRequest, QuoteRequest
-from api.ivxp.views import _WORDS
+from api.ivxp.views import _WORDS_1_0
 from ledger.checkpoint import LogKey
 from ledger.entry import Draft, Seal, seal
 from ledger.errors import VerificationError
@@ -67,7 +67,7 @@ def test_the_status_table_shows_the_words_of_the_older_protocol() -> None:
     words = {row[0].strip("`"): row[4].strip("`") for row in table}
 
     assert words.pop("disputed") == "the word before it"
-    assert words == {str(status): word for status, word in _WORDS.items()}
+    assert words == {str(status): word for status, word in _WORDS_1_0.items()}
 
 
 def test_the_lifecycle_is_drawn_as_the_code_has_it() -> None:

@@ -1,0 +1,50 @@
+"""Who follows which order, and waking them when the views have moved it. For one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ledger.errors import Overloaded
+
+MAX_PER_ORDER: Final = 16
+
+
+class Followers:
+    """Open streams by order. `closing` is set at the end of the service: streams end then."""
+
+    def __init__(self, max_streams: int) -> None:
+        self._max = max_streams
+        self._count = 0
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.closing = False
+
+    @contextmanager
+    def following(self, order_id: str) -> Iterator[asyncio.Event]:
+        """Return what is set each time the order has moved; raises `Overloaded` at the limits."""
+        own = self._waiting.get(order_id, set())
+        if self._count >= self._max or len(own) >= MAX_PER_ORDER:
+            raise Overloaded("too many streams are open; ask for the status instead")
+        moved = asyncio.Event()
+        self._waiting.setdefault(order_id, own).add(moved)
+        self._count += 1
+        try:
+            yield moved
+        finally:
+            self._count -= 1
+            own.discard(moved)
+            if not own:
+                self._waiting.pop(order_id, None)
+
+    def moved(self, order_ids: Iterable[str]) -> None:
+        """Wake who follows one of these orders."""
+        for order_id in order_ids:
+            for moved in self._waiting.get(order_id, ()):
+                moved.set()
+
+    def close(self) -> None:
+        """Let every stream end."""
+        self.closing = True
+        self.moved(list(self._waiting))

@@ -1,0 +1,38 @@
+"""Who speaks of which order: the guards that every signed message passes."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ledger.errors import InvalidInput, NotFound, Unauthorized
+from ledger.event import ClientText
+from ledger.order import Order
+from ledger.service import Ledger
+from ledger.signing import normalise_signature, recover
+from ledger.values import is_order_id
+
+
+async def known_order(ledger: Ledger, order_id: str) -> Order:
+    """Return an order as committed, or raise `NotFound`; a malformed id is not found either."""
+    order = await ledger.order(order_id) if is_order_id(order_id) else None
+    if order is None:
+        raise NotFound("no order has this id")
+    return order
+
+
+def require_same_order(request: web.Request, order_id: str) -> None:
+    """Raise `InvalidInput` if the path names an order, and another one than the body."""
+    if request.match_info.get("order_id", order_id) != order_id:
+        raise InvalidInput("order_id: the path names another order", details={"field": "order_id"})
+
+
+def signed_text(text: str, signature: str, claimed_signer: str | None) -> ClientText:
+    """Return a client's text with its normal-form signature and the recovered signer.
+
+    Raises `Unauthorized` for every other signature form, or if the body names another signer.
+    """
+    normal = normalise_signature(signature)
+    signer = recover(text.encode(), normal)
+    if claimed_signer is not None and claimed_signer.lower() != signer:
+        raise Unauthorized("the signature is not that of the named signer")
+    return ClientText(text=text, signature=normal, signer=signer)

@@ -1,0 +1,108 @@
+"""Which errors a route can answer: they follow from what it takes and what it gives.
+
+Who takes a signature can refuse it, who takes a transaction can find that it does not pay. So a
+new route is described in full by its models; `Route.errors` holds only what they do not show.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final, get_args
+
+from pydantic import BaseModel
+
+from api.body import BodyTimeout, BodyTooLarge
+from api.errors import STATUS_OF
+from api.hooks import HookUnavailable
+from api.idempotency import KeyInFlight, KeyReused
+from api.limits import RateLimited
+from api.openapi_parameters import EVENTS, has_key
+from api.quoter import Screened
+from api.routes import ORDER_PART, Route
+from api.sync import ViewsBehind
+from api.tokens import Forbidden, Role, TokenRefused
+from ledger.errors import (
+    ChainUnavailable,
+    Conflict,
+    Gone,
+    InvalidInput,
+    LedgerError,
+    Misconfigured,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+    PaymentPending,
+    PaymentRefused,
+    PaymentTooLate,
+    Rejected,
+    StoreUnavailable,
+    Unauthorized,
+)
+
+Errors = frozenset[type[LedgerError]]
+
+BODY: Final[Errors] = frozenset({InvalidInput, BodyTimeout, BodyTooLarge})
+WRITTEN: Final[Errors] = frozenset({Overloaded, OutcomeUnknown, StoreUnavailable, Misconfigured})
+DECIDED: Final[Errors] = frozenset({Conflict, Rejected})
+RECORDED: Final[Errors] = frozenset(
+    {PaymentRefused, PaymentPending, PaymentTooLate, Gone, ChainUnavailable}
+)
+"""What is answered to a notice of payment that is kept all the same: with the proof of that."""
+QUOTED: Final[Errors] = frozenset({Screened, Conflict, HookUnavailable})
+
+INTERNAL_ERROR: Final = 500
+
+
+def errors_by_status(route: Route) -> dict[int, list[type[LedgerError]]]:
+    """Return the errors of a route under the HTTP status that each has, both in order."""
+    found: defaultdict[int, list[type[LedgerError]]] = defaultdict(list)
+    for error in sorted(errors_of(route), key=lambda error: error.__name__):
+        found[STATUS_OF.get(error, INTERNAL_ERROR)].append(error)
+    return dict(sorted(found.items()))
+
+
+def errors_of(route: Route) -> Errors:
+    """Return every error that a route may answer with."""
+    takes = set(_members(route.request)) if route.request else set()
+    gives = set(route.response.model_fields) if route.response else set()
+    rules: list[tuple[bool, Errors]] = [
+        (bool(takes or route.body_types), BODY),
+        (route.method == "GET", frozenset({InvalidInput, ViewsBehind})),
+        (has_key(route), frozenset({InvalidInput, KeyReused, KeyInFlight})),
+        (route.media_type == EVENTS, frozenset({Overloaded})),
+        (route.writes, frozenset({RateLimited})),
+        (bool(route.roles), frozenset({TokenRefused})),
+        (_is_for_some(route), frozenset({Forbidden})),
+        (_names_order(route, takes), frozenset({NotFound})),
+        (is_proven(route), WRITTEN),
+        (is_proven(route) and _names_order(route, takes), DECIDED),
+        ("signature" in takes, frozenset({Unauthorized})),
+        ({"signature", "tx_hash"} <= takes, RECORDED),
+        ("budget_usdc" in takes, QUOTED),
+        (ORDER_PART in route.path and "content" in gives, frozenset({Gone})),
+    ]
+    return route.errors.union(*(errors for holds, errors in rules if holds))
+
+
+def is_proven(route: Route) -> bool:
+    """Whether the answer holds the proof of what was written."""
+    return route.response is not None and "ledger" in route.response.model_fields
+
+
+def _is_for_some(route: Route) -> bool:
+    """Whether some wallets are refused; where it is an order's route, they are told of no order."""
+    return bool(route.roles) and Role.PARTY not in route.roles and ORDER_PART not in route.path
+
+
+def _names_order(route: Route, takes: set[str]) -> bool:
+    return ORDER_PART in route.path or "order_id" in takes
+
+
+def _members(model: type[BaseModel]) -> Iterator[str]:
+    """Yield the names in a request, those of its parts as well."""
+    for name, info in model.model_fields.items():
+        yield name
+        for kind in (info.annotation, *get_args(info.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _members(kind)

@@ -1,0 +1,123 @@
+"""The native API of orders: what the operator records beside the protocol."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, StringConstraints
+
+from api.answers import proven_response
+from api.body import read_model
+from api.ivxp.models import Hex32, Message, Statement
+from api.ivxp.parties import known_order
+from api.ivxp.responses import LedgerBlock
+from api.keys import LEDGER
+from api.routes import Route
+from api.sync import order_of, record
+from api.tokens import Role
+from api.workers.refunds import record_named_refund
+from ledger.commands import AnswerDispute
+from ledger.content import commitment, salted
+from ledger.errors import ChainUnavailable, PaymentPending, PaymentRefused
+from ledger.order import Order
+from ledger.values import order_stream
+
+OPERATOR: Final = frozenset({Role.OPERATOR})
+
+
+class AnswerRequest(Message):
+    """POST /v1/orders/{order_id}/dispute/answer."""
+
+    position: Literal["accepts", "rejects"]
+    statement: Statement | None = None
+
+
+class AnsweredResponse(BaseModel):
+    """The provider's answer as it was recorded. To accept a dispute is not yet to refund."""
+
+    order_id: str
+    position: Literal["accepts", "rejects"]
+    status: str
+    ledger: LedgerBlock | None = None
+
+
+class RefundRequest(Message):
+    """POST /v1/orders/{order_id}/refund: a transfer that was sent from the payment address."""
+
+    tx_hash: Annotated[Hex32, StringConstraints(to_lower=True)]
+
+
+class RefundResponse(BaseModel):
+    """What went back so far, in micro-USDC."""
+
+    order_id: str
+    status: str
+    received_micros: str
+    refunded_micros: str
+    ledger: LedgerBlock | None = None
+
+
+async def post_answer(request: web.Request) -> web.Response:
+    """Record the provider's answer to an open dispute, once."""
+    said = await read_model(request, AnswerRequest)
+    ledger = request.app[LEDGER]
+    order = await known_order(ledger, request.match_info["order_id"])
+    texts = [said.statement] if said.statement is not None else []
+    rows = tuple(salted(order_stream(order.id), "statement", text) for text in texts)
+    command = AnswerDispute(
+        position=said.position,
+        statement_id=rows[0].content_id if rows else None,
+        commit={row.field: commitment(row) for row in rows},
+        now=ledger.clock(),
+    )
+    position = said.position
+    return await record(
+        request,
+        order.id,
+        command,
+        lambda o: {"order_id": o.id, "position": position, "status": str(o.status)},
+        rows,
+    )
+
+
+async def post_refund(request: web.Request) -> web.Response:
+    """Record a refund that the operator names, once a safe block shows it."""
+    said = await read_model(request, RefundRequest)
+    order = await known_order(request.app[LEDGER], request.match_info["order_id"])
+    receipt = await record_named_refund(request.app, order.id, said.tx_hash)
+    return proven_response(request, _refunded_body(order_of(receipt)), receipt)
+
+
+def _refunded_body(order: Order) -> dict[str, object]:
+    return {
+        "order_id": order.id,
+        "status": str(order.status),
+        "received_micros": str(order.money.received),
+        "refunded_micros": str(order.money.refunded),
+    }
+
+
+ORDER_ROUTES: Final = [
+    Route(
+        "POST",
+        "/v1/orders/{order_id}/dispute/answer",
+        post_answer,
+        "Answer a dispute",
+        request=AnswerRequest,
+        response=AnsweredResponse,
+        writes=True,
+        roles=OPERATOR,
+    ),
+    Route(
+        "POST",
+        "/v1/orders/{order_id}/refund",
+        post_refund,
+        "Record a refund",
+        request=RefundRequest,
+        response=RefundResponse,
+        writes=True,
+        roles=OPERATOR,
+        errors=frozenset({PaymentRefused, PaymentPending, ChainUnavailable}),
+    ),
+]

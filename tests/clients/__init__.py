@@ -1,0 +1,1 @@
+"""The protocol's known clients, written from its wire contract and from nothing of the product."""

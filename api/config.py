@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8402
     data_dir: Path = Path("data")
     guard_file: Path | None = None
-    origin: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,200}$")] = "localhost/ivxp/ledger"
+    origin: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]{1,160}$")] = "localhost/ivxp/ledger"
     network: Literal["base-mainnet", "base-sepolia"] = "base-sepolia"
     rpc_urls: Words = ()
     rpc_timeout: Annotated[float, Field(gt=0, le=60)] = 4.0

@@ -154,6 +154,7 @@ class RecordPush:
     outcome: Literal["accepted", "refused", "unreachable", "blocked", "exhausted"]
     response_status: int | None
     now: UnixMs
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

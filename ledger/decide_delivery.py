@@ -94,7 +94,9 @@ def record_push(order: Order, command: RecordPush) -> Decision:
         )
         return decided(posted)
     if explicit and command.outcome == "exhausted" and order.status is Status.READY:
-        return decided(DeliveryFailed(reason="push_exhausted", attempts=attempt))
+        return decided(
+            DeliveryFailed(reason="push_exhausted", attempts=attempt, detail=command.detail)
+        )
     return decided(
         PushAttempted(
             attempt=attempt,

@@ -9,7 +9,8 @@ from pydantic import Field, StringConstraints
 from ledger.event import Actor, ClientText, Event, Part, Transfers, TreeHead
 from ledger.values import Account, Address, ChainRef, Digest, ShortText, TxHash
 
-Origin = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,200}$")]
+Origin = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,160}$")]
+"""Short enough that a signed note of any size fits one disk sector, twice the origin included."""
 VerifierKey = Annotated[str, StringConstraints(pattern=r"^\S+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+$")]
 
 

@@ -27,7 +27,7 @@ from ledger.order import Order
 from ledger.receipt import Receipt, SignedHead
 from ledger.signing import ORDER_HEAD_PREFIX, Signer
 from ledger.store import SqliteStore
-from ledger.store_sqlite import ContentRow
+from ledger.store_sqlite import STORE_ERRORS, ContentRow
 from ledger.values import LOG_STREAM, UnixMs, order_stream
 from ledger.writer import Writer
 
@@ -71,12 +71,16 @@ class Ledger:
         # It holds clients' words and the keys: for this user alone.
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.guard_file.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(config.data_dir / "ledger.lock")
         self.clock: Final = config.clock
         self.origin: Final = config.origin
         self.signer: Final = Signer(config.wallet_secret)
         self.log_key: Final = LogKey(config.origin, config.log_seed)
-        self.store: Final = SqliteStore(config.data_dir / "ledger.db")
+        self._lock = _lock(config.data_dir / "ledger.lock")
+        try:
+            self.store: Final = _store(config.data_dir / "ledger.db")
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._guard = Guard(
             config.guard_file,
             log_vkey=self.log_key.vkey,
@@ -240,6 +244,15 @@ class Ledger:
         answer = self._writer.run([task])[0]
         if isinstance(answer, Exception):
             raise answer
+
+
+def _store(path: Path) -> SqliteStore:
+    """Open the store, or say which file is at fault: a damaged one is no bug of ours."""
+    try:
+        return SqliteStore(path)
+    except STORE_ERRORS as error:
+        msg = f"{path} cannot be opened as a ledger: {error}"
+        raise Misconfigured(msg) from error
 
 
 def _check_settings(store: SqliteStore, wanted: LogOpened) -> None:

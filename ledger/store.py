@@ -30,6 +30,19 @@ from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes, Tree
 from ledger.values import UnixMs, stream_key
 from ledger.wal import WalKeeper
 
+BUSY_MS: Final = 5000
+"""How long a statement waits for another connection's lock: the library's default."""
+
+
+class _OwnConnection:
+    """A thread's own connection: closed when its thread ends, never while it is in use."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection: Final = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
 
 class SqliteStore:
     """The store in one SQLite file. `append` is for one thread; reading is for any."""
@@ -41,7 +54,6 @@ class SqliteStore:
         self._recorder = Recorder(self._writing)
         self._recorder.create_table()
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
         self._wal = WalKeeper(path)
 
     def append(self, groups: Sequence[Group], *, first_position: int, grow: Grow) -> list[bool]:
@@ -162,11 +174,13 @@ class SqliteStore:
         return row[0] if row else None
 
     def close(self) -> None:
-        """Close every connection; the WAL is folded into the file."""
+        """Close the writing connection; the WAL is folded into the file.
+
+        A reader that another thread is using now is left to that thread: it ends with it.
+        """
         self._wal.close()
         self._restart_wal()
-        for connection in self._readers:
-            connection.close()
+        self._local.__dict__.pop("own", None)
         self._writing.close()
 
     def _leaf(self, index: int) -> bytes:
@@ -178,14 +192,16 @@ class SqliteStore:
 
     def _reader(self) -> sqlite3.Connection:
         """Return this thread's own reading connection: no pool, no waiting, no shared state."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = connect(str(self.path), read_only=True)
-            self._local.connection = connection
-            self._readers.append(connection)
-        return connection
+        own: _OwnConnection | None = getattr(self._local, "own", None)
+        if own is None:
+            own = self._local.own = _OwnConnection(connect(str(self.path), read_only=True))
+        return own.connection
 
     def _restart_wal(self) -> None:
         """Let the WAL begin anew. Most of it was moved already, so this is short."""
         with self._writing.get_connection(commit=True) as connection:
-            connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
+            cursor = connection.cursor()
+            # A reader that has just begun would hold the writer up; a later commit tries again.
+            cursor.execute("PRAGMA busy_timeout=0")
+            cursor.execute("PRAGMA wal_checkpoint(RESTART)")
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")

@@ -159,8 +159,10 @@ class Pusher:
         word = self._last_word(outcome, ready=ready)
         # A crash before this append repeats the attempt after the restart; after it, the event
         # says when the next one is due.
+        ended = outcome.word if outcome.status is None else f"{outcome.word} {outcome.status}"
         await ledger.execute(
-            order_id, RecordPush(push.target, word, outcome.status, UnixMs(ledger.clock()))
+            order_id,
+            RecordPush(push.target, word, outcome.status, UnixMs(ledger.clock()), detail=ended),
         )
         _log.info("push", target=push.target, attempt=push.made + 1, outcome=word)
 

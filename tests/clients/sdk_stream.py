@@ -1,4 +1,4 @@
-"""How the TypeScript SDK follows an order: its reader of server-sent events, with its weaknesses."""
+"""How the TypeScript SDK follows an order: its reader of server-sent events, weak as it is."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def _connection(session: aiohttp.ClientSession, url: str, on_event: OnEven
     async with session.get(URL(url, encoded=True), headers=headers, timeout=whole) as response:
         if not 200 <= response.status <= 299:
             return None
-        async for chunk in response.content.iter_any():
+        async for chunk, _ in response.content.iter_chunks():
             for kind, data in events_of(chunk):
                 on_event(kind, data)
                 if kind in TERMINAL:

@@ -1,4 +1,4 @@
-"""What every client shares: a wallet with real USDC, and the four ways in which they write a time."""
+"""What every client shares: a wallet with real USDC, and the ways in which they write a time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def micros_of(price_usdc: float) -> int:
 
 @dataclass(frozen=True)
 class Wallet:
-    """One account of one chain. Nothing here is pretended: it signs, and its transfers are mined."""
+    """One account of one chain. Nothing is pretended: it signs, and its transfers are mined."""
 
     chain: DevChain
     account: LocalAccount

@@ -75,3 +75,12 @@ def empty(request: ServiceRequest) -> Produced:
 async def later(request: ServiceRequest) -> Produced:
     await asyncio.sleep(0)
     return Produced("later", format="text", content_type="text/plain")
+
+
+COUNTED: list[str] = []
+"""The orders that `counted` was run for."""
+
+
+def counted(request: ServiceRequest) -> Produced:
+    COUNTED.append(request.order_id)
+    return Produced("made once", format="text", content_type="text/plain")

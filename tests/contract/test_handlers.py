@@ -13,6 +13,8 @@ import pytest
 import pytest_asyncio
 
 from api.keys import LEDGER
+from ledger.commands import HandIn
+from ledger.errors import StoreUnavailable
 from scripts.buyer import Buyer
 from scripts.devchain import DevChain
 from tests.contract import offerings
@@ -33,7 +35,7 @@ FAILING = [
     "no_format",
     "number",
 ]
-MAKING = ["exactly_at_the_limit", "picture", "empty", "later"]
+MAKING = ["exactly_at_the_limit", "picture", "empty", "later", "counted"]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -101,6 +103,28 @@ async def test_more_handlers_hang_than_may_run_at_once_and_others_are_served_aft
     assert (await service.status_when(buyer, order_id, {"delivered"}))["status"] == "delivered"
     for other in hanging:
         await service.status_when(buyer, other, {"delivery_failed"})
+
+
+async def test_a_result_is_kept_until_the_store_takes_it(
+    service: Service, chain: DevChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, failures = service.app[LEDGER], 3
+    execute = ledger.execute
+
+    async def failing(order_id: str, command: Any, *more: Any) -> Any:  # noqa: ANN401
+        nonlocal failures
+        if isinstance(command, HandIn) and failures:
+            failures -= 1
+            raise StoreUnavailable("the disk is full")
+        return await execute(order_id, command, *more)
+
+    monkeypatch.setattr(ledger, "execute", failing)
+    buyer = payer(chain, service, "handlers kept")
+    order_id = await paid_order(service, chain, buyer, "counted")
+
+    assert (await service.status_when(buyer, order_id, {"delivered"}))["status"] == "delivered"
+    assert failures == 0
+    assert offerings.COUNTED.count(order_id) == 1
 
 
 async def test_a_picture_is_handed_out_in_base64_and_hashed_as_bytes(

@@ -307,7 +307,7 @@ async def test_an_exhausted_push_fails_the_delivery_and_the_client_can_still_fet
             clock.offset_ms += 20_000
         assert endings(service, order_id) == ["refused", "refused", "delivery_failed"]
         failed = service.app[LEDGER].read_order(order_id)[-1].signed.event.body()
-        assert failed == {"reason": "push_exhausted", "attempts": 3}
+        assert failed == {"reason": "push_exhausted", "attempts": 3, "detail": "refused 500"}
         await service.status_when(buyer, order_id, {"delivery_failed"})
 
         content = (await buyer.get(f"/ivxp/download/{order_id}")).require(200)["content"]
@@ -453,12 +453,12 @@ async def test_an_outcome_that_cannot_be_recorded_is_kept_and_not_posted_again(
         ledger = service.app[LEDGER]
         execute, refused = ledger.execute, 0
 
-        async def failing(order_id: str, command: Any, content: Any = ()) -> Any:  # noqa: ANN401
+        async def failing(order_id: str, command: Any, *more: Any) -> Any:  # noqa: ANN401
             nonlocal refused
             if type(command).__name__ == "RecordPush" and refused < 5:
                 refused += 1
                 raise StoreUnavailable("the disk is full")
-            return await execute(order_id, command, content)
+            return await execute(order_id, command, *more)
 
         monkeypatch.setattr(ledger, "execute", failing)
         buyer = payer(chain, service, "push unrecorded")
@@ -673,7 +673,7 @@ def test_an_entry_of_the_list_says_how_many_pushes_were_made() -> None:
 
 def handed_in(content: str | bytes, form: str = "text") -> tuple[Order, bytes]:
     made = Produced(content, form, "text/plain")
-    return b.obey(b.processing_order(), HandIn(made.deliverable(), b.NOW)), made.raw
+    return b.obey(b.processing_order(), HandIn(made.deliverable(b.processing_order().terms.service), b.NOW)), made.raw
 
 
 def body_of(content: str | bytes, form: str = "text", path: str = "/hook") -> dict[str, Any]:

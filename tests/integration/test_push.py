@@ -673,7 +673,8 @@ def test_an_entry_of_the_list_says_how_many_pushes_were_made() -> None:
 
 def handed_in(content: str | bytes, form: str = "text") -> tuple[Order, bytes]:
     made = Produced(content, form, "text/plain")
-    return b.obey(b.processing_order(), HandIn(made.deliverable(b.processing_order().terms.service), b.NOW)), made.raw
+    order = b.processing_order()
+    return b.obey(order, HandIn(made.deliverable(order.terms.service), b.NOW)), made.raw
 
 
 def body_of(content: str | bytes, form: str = "text", path: str = "/hook") -> dict[str, Any]:

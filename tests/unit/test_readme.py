@@ -66,7 +66,7 @@ def test_the_status_table_shows_the_words_of_the_older_protocol() -> None:
     table = rows(README, "What each status proves")
     words = {row[0].strip("`"): row[4].strip("`") for row in table}
 
-    assert words.pop("disputed") == "the word before it"
+    assert words.pop("disputed") == "delivered` with content, else the word before"
     assert words == {str(status): word for status, word in _WORDS_1_0.items()}
 
 

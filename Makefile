@@ -25,6 +25,11 @@ install: .venv/.installed .tools/.anvil
 	$(BIN)/python -m scripts.anvil
 	@mkdir -p .tools && touch $@
 
+# nginx is what some tests put in front of the service; without it they are left out.
+.tools/.nginx: scripts/nginx.py .venv/.installed
+	$(BIN)/python -m scripts.nginx
+	@mkdir -p .tools && touch $@
+
 # EXIT=1 ends the demo after its last step instead of leaving it running.
 demo: install
 	$(BIN)/python -m scripts.demo $(if $(EXIT),--exit)
@@ -33,6 +38,7 @@ serve: .venv/.installed
 	$(BIN)/ivxp-ledger serve
 
 test: install
+	-@$(MAKE) --no-print-directory .tools/.nginx
 	$(BIN)/python -m scripts.check
 
 fmt: .venv/.installed

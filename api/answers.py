@@ -49,7 +49,7 @@ def ledger_block(ledger: Ledger, receipt: Receipt) -> dict[str, object]:
         proof = receipt.growth.inclusion_proof(position - 1)
         entry = receipt.events[-1].entry
     else:
-        proof = ledger.proof(position, head.size)
+        proof = ledger.proofs.inclusion(position, head.size)
         entry = ledger.store.entry_at(position) or b""
     place = (stream.stream, stream.seq, stream.leaf)
     return _block(ledger, position, place, entry, head, proof)
@@ -88,7 +88,7 @@ def _block_at(ledger: Ledger, position: int, head: SignedHead) -> dict[str, obje
     if entry is None or position > head.size:
         raise OutcomeUnknown("the ledger's newest head is not signed yet; ask again")
     signed = read_entry(entry)
-    proof = ledger.proof(position, head.size)
+    proof = ledger.proofs.inclusion(position, head.size)
     place = (signed.stream, signed.seq, signed.leaf.hex())
     return _block(ledger, position, place, entry, head, proof)
 
@@ -108,5 +108,5 @@ def _block(
         "entry": entry.decode(),
         "checkpoint": head.note,
         "proof": [b64encode(sibling).decode() for sibling in proof],
-        "order_head": ledger.order_head(stream, seq, leaf, head.size),
+        "order_head": ledger.proofs.order_head(stream, seq, leaf, head.size),
     }

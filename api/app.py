@@ -56,6 +56,7 @@ from api.workers.handlers import HandlerRunner
 from api.workers.loop import WorkLoop
 from api.workers.payments import watch_payments
 from api.workers.push import push_loop
+from api.workers.windows import close_lapsed
 from ledger.chain import Chain
 from ledger.errors import ChainUnavailable, Misconfigured
 from ledger.log_events import ChainBound
@@ -264,6 +265,7 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
         WorkLoop("chain", lambda: bind_chain(app), interval),
         WorkLoop("claims", lambda: resolve_claims(app), interval),
         WorkLoop("payments", lambda: watch_payments(app), interval),
+        WorkLoop("windows", lambda: close_lapsed(app), interval),
         WorkLoop("handlers", handlers.start_waiting, interval),
     ]
     running = asyncio.get_running_loop()

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     payment_timeout: Annotated[int, Field(ge=1, le=30 * 86400)] = 3600
     acceptance_window: Annotated[int, Field(ge=0, le=365 * 86400)] = 3 * 86400
     answer_window: Annotated[int, Field(ge=0, le=365 * 86400)] = 3 * 86400
+    arbiter: str = ""
     refund_policy: str = "Refunds are decided case by case and recorded from on-chain transfers."
     rate_limit: Annotated[int, Field(ge=0)] = 100
     max_open_quotes: Annotated[int, Field(ge=0)] = 20
@@ -105,6 +106,14 @@ class Settings(BaseSettings):
         except InvalidInput as error:
             raise _problem(error.message) from error
         return text
+
+    @field_validator("arbiter")
+    @classmethod
+    def _wallet(cls, text: str) -> str:
+        try:
+            return parse_address(text) if text else ""
+        except InvalidInput as error:
+            raise _problem(error.message) from error
 
     @field_validator("operators", "workers", "auditors")
     @classmethod

@@ -154,7 +154,9 @@ def _earlier(position: object, than: int) -> bool:
 
 
 def _other(before: Transfer, now: Transfer) -> bool:
-    return (before.sender, before.amount) != (now.sender, now.amount)
+    """Whether a transfer that returned is none of this order; another block may change its sum."""
+    same_block = before.block_hash == now.block_hash
+    return before.sender != now.sender or (same_block and before.amount != now.amount)
 
 
 def _sum(transfers: tuple[Transfer, ...]) -> int:

@@ -18,7 +18,13 @@ from ledger.order_events import (
     ProcessingStarted,
 )
 from ledger.payment_events import PaymentClaimed
-from ledger.texts import parse_dispute, parse_notice, parse_receipt
+from ledger.texts import (
+    parse_dispute,
+    parse_notice,
+    parse_receipt,
+    parse_ruling,
+    parse_withdrawal,
+)
 from ledger.values import ZERO_ADDRESS, address_of
 
 
@@ -76,11 +82,12 @@ def _disagreements(order: Order, event: Event) -> Iterator[str]:
             yield from _dispute(order, event)
         case CommandRefused(command="accept_notice"):
             yield from _order(order, parse_notice(event.client.text).order_id)
-        case DisputeWithdrawn() | DisputeRuled() | CommandRefused():
-            # These texts have no documented form yet; that they name the order is the least.
-            text = text_of(event)
-            if text is not None and order.id not in text.text:
-                yield "the text does not name this order"
+        case DisputeWithdrawn():
+            yield from _order(order, parse_withdrawal(event.client.text).order_id)
+        case DisputeRuled():
+            yield from _ruling(order, event)
+        case CommandRefused():
+            yield f"no refusal of {event.command!r} is documented"
         case _:
             return
 
@@ -119,6 +126,13 @@ def _dispute(order: Order, event: DeliveryDisputed) -> Iterator[str]:
     yield from _order(order, said.order_id)
     if (event.reason, event.content_hash) != (said.reason, said.content_hash):
         yield "the dispute does not say what is recorded of it"
+
+
+def _ruling(order: Order, event: DisputeRuled) -> Iterator[str]:
+    said = parse_ruling(event.arbiter.text)
+    yield from _order(order, said.order_id)
+    if (event.outcome, event.amount) != (said.outcome, said.amount):
+        yield "the ruling does not say what is recorded of it"
 
 
 def _order(order: Order, named: str) -> Iterator[str]:

@@ -15,28 +15,24 @@ from typing import Final
 import structlog
 
 from ledger.blocks import Blocks
-from ledger.chain_answers import (
-    Block,
-    ChainId,
-    Receipt,
-    block_call,
-    parsed,
-    sealed_receipt,
-    unavailable,
-)
+from ledger.chain_answers import Block, unavailable
+from ledger.chain_head import NewestBlock
+from ledger.chain_look import WRONG_CHAIN, Looker
 from ledger.chain_policy import Policy
 from ledger.chain_quorum import (
     DISAGREEMENT,
-    Fact,
     Sight,
     Tips,
     agreed,
     agreed_blocks,
+    agreed_word,
     lowest,
+    reached,
     settled_fact,
 )
-from ledger.chain_scan import Span, Swept, ask_sweep, merged_sweep, whole_sweep
+from ledger.chain_scan import Glimpse, Span, Swept, ask_sweep, merged_sweep, whole_sweep
 from ledger.chain_transfers import TRANSFER_TOPIC, TransferLogs, Way
+from ledger.entry import Beacon
 from ledger.errors import ChainUnavailable, Misconfigured
 from ledger.finding import ChainView, Finding
 from ledger.rpc import RpcEndpoint, RpcPool
@@ -44,16 +40,19 @@ from ledger.values import parse_address, parse_tx_hash
 
 __all__ = ["TRANSFER_TOPIC", "Chain", "Inspection"]
 
-WRONG_CHAIN: Final = "wrong_chain"
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A finding, and by the ordinal of a transfer the nonce of its authorization (EIP-3009)."""
+    """A finding, the receipt's block, and how its transfers were made.
+
+    `nonces` has by the ordinal of a transfer the nonce of its authorization (EIP-3009).
+    """
 
     finding: Finding
     nonces: Mapping[int, str] = field(default_factory=dict)
+    block_hash: str | None = None
 
 
 class Chain:
@@ -70,12 +69,14 @@ class Chain:
         safe_above_micros: int | None,
     ) -> None:
         self._pool = pool
-        self._chain_id = chain_id
-        self._logs = TransferLogs(
-            chain=f"eip155:{chain_id}",
+        self._name = f"eip155:{chain_id}"
+        logs = TransferLogs(
+            chain=self._name,
             token=parse_address(token),
             payment_address=parse_address(payment_address),
         )
+        self._looker = Looker(chain_id, logs)
+        self._newest = NewestBlock(self._ask_newest)
         self.policy: Final = Policy(min_confirmations, safe_above_micros)
 
     async def check_identity(self) -> None:
@@ -87,7 +88,7 @@ class Chain:
         for endpoint in self._pool.endpoints:
             try:
                 [answer] = await endpoint.batch([("eth_chainId", [])])
-                self._require_chain(answer)
+                self._looker.require_chain(answer)
             except ChainUnavailable as error:
                 if error.details.get("reason") == WRONG_CHAIN:
                     raise Misconfigured(f"{endpoint.name}: {error.message}") from error
@@ -121,8 +122,34 @@ class Chain:
             sight = await self._agreed_sight(tx_hash, way)
         except ChainUnavailable as error:
             return Inspection(Finding(tx_hash, ChainView.UNAVAILABLE, detail=_detail(error)))
-        nonces = dict(sight.fact.nonces) if sight.fact else {}
-        return Inspection(self.policy.judged(tx_hash, sight), nonces)
+        finding = self.policy.judged(tx_hash, sight)
+        if sight.fact is None:
+            return Inspection(finding)
+        return Inspection(finding, dict(sight.fact.nonces), sight.fact.block.hash)
+
+    async def beacon(self) -> Beacon | None:
+        """Return a block that exists now, or None if the chain does not say in time."""
+        block = await self._newest.get()
+        if block is None:
+            return None
+        return Beacon(chain=self._name, number=block.number, hash=block.hash)
+
+    async def is_gone(self, glimpse: Glimpse, *, has_receipt: bool) -> bool:
+        """Whether it is a fact that a log which was listed is not on the chain.
+
+        Without a receipt, it is one once the block at its height does not hold the transaction: a
+        node may list a log and not serve the receipt yet. Where the receipt is there and lacks
+        the log, the log must not be listed any more either.
+        """
+        answers, failures = await self._pool.poll(
+            partial(self._looker.standing, glimpse),
+            enough=lambda said: len(said) >= self._pool.needed and len({s for _, s in said}) == 1,
+        )
+        words = [each.listed if has_receipt else each.in_block for _, each in answers]
+        if len(set(words)) > 1:
+            self._alarm(glimpse.tx_hash, answers)
+        there = agreed_word(words, self._pool.needed, some_silent=bool(failures))
+        return there is False
 
     async def blocks(self, heights: Iterable[int]) -> Blocks:
         """Return the canonical hashes at these heights, or raise `ChainUnavailable`.
@@ -131,7 +158,7 @@ class Chain:
         """
         wanted, needed = sorted(set(heights)), self._pool.needed
         answers, failures = await self._pool.poll(
-            partial(self._blocks, wanted),
+            partial(self._looker.blocks, wanted),
             enough=lambda said: len(said) >= needed and not agreed_blocks(_known(said), needed)[1],
         )
         if len(answers) < needed:
@@ -151,7 +178,7 @@ class Chain:
         """
         wanted, needed = sorted(set(marks)), self._pool.needed
         answers, failures = await self._pool.poll(
-            partial(ask_sweep, span, wanted, self._logs, self._require_chain),
+            partial(ask_sweep, span, wanted, self._looker.logs, self._looker.require_chain),
             enough=lambda said: whole_sweep([swept for _, swept in said], needed),
         )
         if len(answers) < needed:
@@ -161,26 +188,19 @@ class Chain:
             self._alarm("sweep", answers)
         return swept
 
-    async def _blocks(
-        self, heights: list[int], endpoint: RpcEndpoint
-    ) -> tuple[Tips, dict[int, Block]]:
-        calls = [block_call(number) for number in heights]
-        chain_id, raw_head, raw_final, *raw_blocks = await endpoint.batch(
-            [("eth_chainId", []), block_call("latest"), block_call("finalized"), *calls],
-            optional=(2,),
+    async def _ask_newest(self) -> Block:
+        needed = self._pool.needed
+        answers, failures = await self._pool.poll(
+            self._looker.newest, enough=lambda said: len(said) >= needed
         )
-        self._require_chain(chain_id)
-        final = parsed(Block, raw_final) if raw_final is not None else None
-        blocks = [parsed(Block, raw) for raw in raw_blocks if raw is not None]
-        known = {block.number: block for block in blocks}
-        if not known.keys() <= set(heights):
-            raise unavailable("the node answered with a block of another height", "malformed")
-        return Tips(parsed(Block, raw_head), None, final), known
+        if len(answers) < needed:
+            raise failures[0]
+        return reached((block for _, block in answers), needed)
 
     async def _agreed_sight(self, tx_hash: str, way: Way) -> Sight:
         needed = self._pool.needed
         answers, failures = await self._pool.poll(
-            partial(self._look, tx_hash, way),
+            partial(self._looker.look, tx_hash, way),
             enough=lambda said: settled_fact([sight for _, sight in said], needed),
         )
         # "I know no such thing" counts only when every endpoint has said so: the one that failed
@@ -207,68 +227,9 @@ class Chain:
         for endpoint, sight in answers:
             if sight.fact is not None or sight.tips.head.number < block.number:
                 continue
-            try:
-                [raw] = await endpoint.batch([block_call(block.number)])
-                other = raw is not None and parsed(Block, raw).hash != block.hash
-            except ChainUnavailable:
-                continue  # silence contradicts nothing
-            if other:
+            if await self._looker.contradicts(block, endpoint):
                 self._alarm(block.hash, answers)
                 raise unavailable("the endpoints show different blocks", DISAGREEMENT)
-
-    async def _look(self, tx_hash: str, way: Way, endpoint: RpcEndpoint) -> Sight:
-        # One request reaches one node behind a load balancer: its parts fit each other.
-        chain_id, raw_receipt, raw_head, *raw_final = await endpoint.batch(
-            [
-                ("eth_chainId", []),
-                ("eth_getTransactionReceipt", [tx_hash]),
-                block_call("latest"),
-                block_call("safe"),
-                block_call("finalized"),
-            ],
-            optional=(3, 4),
-        )
-        self._require_chain(chain_id)
-        head = parsed(Block, raw_head)
-        safe, finalized = (parsed(Block, raw) if raw is not None else None for raw in raw_final)
-        tips = Tips(head, safe, finalized)
-        if any(tip.number > head.number for tip in (safe, finalized) if tip is not None):
-            raise unavailable("the node's safe block is above its head", "node_lag")
-        receipt = sealed_receipt(raw_receipt, tx_hash)
-        if receipt is None:
-            return Sight(tips, why="the node knows no receipt in a sealed block")
-        block = await self._canonical_block(endpoint, receipt, tips)
-        if block is None:
-            return Sight(tips, why="the receipt's block is not canonical")
-        return Sight(tips, self._fact(receipt, block, way))
-
-    async def _canonical_block(
-        self, endpoint: RpcEndpoint, receipt: Receipt, tips: Tips
-    ) -> Block | None:
-        """Return the receipt's block, or None if another block stands at its height."""
-        number = receipt.block_number
-        if number > tips.head.number:
-            raise unavailable("the receipt's block is above the node's head", "node_lag")
-        known = (tips.head, tips.safe, tips.finalized)
-        blocks = [tip for tip in known if tip is not None and tip.number == number]
-        if not blocks:
-            [raw] = await endpoint.batch([block_call(number)])
-            blocks = [parsed(Block, raw)]
-        if any(block.number != number for block in blocks):
-            raise unavailable("the node answered with a block of another height", "malformed")
-        return blocks[0] if all(tip.hash == receipt.block_hash for tip in blocks) else None
-
-    def _fact(self, receipt: Receipt, block: Block, way: Way) -> Fact:
-        # A reverted transaction moved nothing, whatever its receipt lists.
-        transfers = tuple(self._logs.of_receipt(receipt, block, way)) if receipt.status else ()
-        nonces = [(t.ordinal, self._logs.nonce_of(receipt, t)) for t in transfers]
-        named = tuple((ordinal, nonce) for ordinal, nonce in nonces if nonce is not None)
-        return Fact(block, bool(receipt.status), transfers, named)
-
-    def _require_chain(self, answer: object) -> None:
-        found = parsed(ChainId, {"number": answer}).number
-        if found != self._chain_id:
-            raise unavailable(f"the node serves chain {found}, not {self._chain_id}", WRONG_CHAIN)
 
     def _alarm(self, about: str, answers: Iterable[tuple[RpcEndpoint, object]]) -> None:
         names = [endpoint.name for endpoint, _ in answers]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic import ValidationError as Malformed
 from pydantic.alias_generators import to_camel
 
+from ledger.chain_bloom import bloom_of
 from ledger.errors import ChainUnavailable
 from ledger.rpc import Call
 
@@ -29,6 +30,7 @@ _Index = Annotated[int, BeforeValidator(_integer), Field(lt=2**31)]
 _Word = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$", to_lower=True)]
 _Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$", to_lower=True)]
 _Data = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-fA-F]{2})*$")]
+_Bloom = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{512}$", to_lower=True)]
 
 
 class Answer(BaseModel):
@@ -41,6 +43,12 @@ class Block(Answer):
     number: _Number
     hash: _Word
     timestamp: _Time
+
+
+class FullBlock(Block):
+    """A block with the hashes of its transactions."""
+
+    transactions: list[_Word]
 
 
 class Log(Answer):
@@ -65,6 +73,7 @@ class Receipt(Answer):
     block_number: _Number
     status: Annotated[_Number, Field(lt=2)]
     logs: list[Log]
+    logs_bloom: _Bloom
 
 
 class ChainId(Answer):
@@ -93,6 +102,9 @@ def sealed_receipt(raw: object, tx_hash: str) -> Receipt | None:
     blocks = {log.block_hash for log in receipt.logs} | {receipt.block_hash}
     if hashes != {tx_hash} or len(blocks) != 1:
         raise unavailable("the receipt or its logs are another transaction's", "malformed")
+    marked = (value for log in receipt.logs for value in (log.address, *log.topics))
+    if receipt.logs_bloom != bloom_of(marked):
+        raise unavailable("the receipt's logs are not those of its own filter", "malformed")
     return receipt
 
 

@@ -27,8 +27,9 @@ class Policy:
             ChainView.NOT_FOUND,
             head_number=tips.head.number,
             head_time=tips.head.timestamp,
-            safe_time=tips.safe.timestamp if tips.safe is not None else 0,
+            safe_time=tips.settled.timestamp if tips.settled is not None else 0,
             detail=sight.why,
+            safe_above=self.safe_above_micros,
         )
         if fact is None:
             return seen

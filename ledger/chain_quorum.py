@@ -9,27 +9,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from ledger.chain_answers import Block, unavailable
 from ledger.event import Finality, Transfer
 
 DISAGREEMENT: Final = "disagreement"
+SETTLE_BLOCKS: Final = 600
+"""Depth that stands for `safe` where a node knows no safe block: 20 minutes on Base."""
+
+W = TypeVar("W")
 
 
 @dataclass(frozen=True, slots=True)
 class Tips:
-    """The newest block of a node, and its newest safe and final ones where it knows them."""
+    """The newest block of a node, and its newest safe and final ones where it knows them.
+
+    `deep` is the block whose depth stands for `safe` where it knows none, if it was asked for.
+    """
 
     head: Block
     safe: Block | None
     finalized: Block | None
+    deep: Block | None = None
+
+    @property
+    def settled(self) -> Block | None:
+        """The newest block known that nothing replaces in practice."""
+        return self.safe or self.deep
 
     def finality(self, number: int) -> Finality:
         """Return how final a block of the node's chain is."""
         if self.finalized is not None and number <= self.finalized.number:
             return "finalized"
-        return "safe" if self.safe is not None and number <= self.safe.number else "sealed"
+        settled = self.head.number - SETTLE_BLOCKS if self.safe is None else self.safe.number
+        return "safe" if number <= settled else "sealed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,24 @@ def agreed_blocks(
     return agreed_on, differ
 
 
+def agreed_word(words: Sequence[W], needed: int, *, some_silent: bool) -> W | None:
+    """Return what the endpoints say together about something that one of them may not know yet.
+
+    None while it is unknown: where one voice is enough, the silent one may know better.
+    """
+    if not words:
+        return None
+    [(word, votes), *others] = Counter(words).most_common()
+    if others:
+        return word if _outvotes(votes, others, needed) else None
+    return None if votes < needed or (some_silent and needed == 1) else word
+
+
+def reached(heads: Iterable[Block], needed: int) -> Block:
+    """Return the newest block that as many endpoints have reached as a fact needs."""
+    return sorted(heads, key=_number, reverse=True)[needed - 1]
+
+
 def _outvotes(votes: int, others: Sequence[tuple[object, int]], needed: int) -> bool:
     return votes >= max(2, needed) and votes > others[0][1]
 
@@ -111,6 +143,7 @@ def lowest(tips: Iterable[Tips]) -> Tips:
         min((t.head for t in every), key=_number),
         _lowest_known([t.safe for t in every]),
         _lowest_known([t.finalized for t in every]),
+        _lowest_known([t.settled for t in every]),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ledger.entry import Beacon
 from ledger.event import ClientText, TreeHead
 from ledger.finding import Finding
 from ledger.order_events import OrderQuoted
@@ -18,11 +19,12 @@ from ledger.values import UnixMs
 
 @dataclass(frozen=True, slots=True)
 class IssueQuote:
-    """Offer these terms to a client."""
+    """Offer these terms to a client. `beacon` is the newest block, where the chain says."""
 
     terms: OrderQuoted
     commit: Mapping[str, str]
     now: UnixMs
+    beacon: Beacon | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ class RuleDispute:
     """The arbiter's signed ruling; `amount` is what should go back, in micro-USDC."""
 
     arbiter: ClientText
+    stamp: UnixMs
     outcome: Literal["client", "provider", "split"]
     amount: int
     now: UnixMs

@@ -19,18 +19,18 @@ from ledger.payment_events import (
     PaymentOrphaned,
     RefundRecorded,
 )
-from ledger.payments import in_parts
+from ledger.payments import in_parts, is_same_again
 from ledger.values import address_of
 
 
 def recheck_payment(order: Order, command: RecheckPayment) -> Decision:
     """Say which watched transfers a reorganisation took or gave back, and which are final."""
-    finding = command.finding
+    finding = command.finding.for_price(order.terms.price)
     if finding.view is ChainView.UNAVAILABLE:
         return Decision()
     placed = [p for p in order.money.placed.values() if p.transfer.tx_hash == finding.tx_hash]
     seen = {t.key: t for t in finding.transfers}
-    gone = [p.transfer for p in placed if _left_the_chain(p, seen, command)]
+    gone = [p.transfer for p in placed if _left_the_chain(p, seen, finding, command.canonical)]
     back = tuple(t for p in placed if (t := seen.get(p.transfer.key)) and _returned(p, t, finding))
     final = [p.transfer for p in placed if _is_final(order, p, seen, finding)]
     events: list[Event] = [
@@ -93,7 +93,10 @@ def declare_impossible(order: Order, command: DeclarePaymentImpossible) -> Decis
 
 
 def _left_the_chain(
-    placed: Placed, seen: Mapping[TransferId, Transfer], command: RecheckPayment
+    placed: Placed,
+    seen: Mapping[TransferId, Transfer],
+    finding: Finding,
+    canonical: Mapping[int, str],
 ) -> bool:
     """Whether it is a fact that a transfer, counted until now, is not where it was.
 
@@ -106,18 +109,15 @@ def _left_the_chain(
     now = seen.get(before.key)
     if now is not None:
         return now.block_hash != before.block_hash
-    if command.finding.view in (ChainView.MINED, ChainView.REVERTED):
+    if finding.view in (ChainView.MINED, ChainView.REVERTED):
         return True
-    return command.canonical.get(before.block_number, before.block_hash) != before.block_hash
+    return canonical.get(before.block_number, before.block_hash) != before.block_hash
 
 
 def _returned(placed: Placed, now: Transfer, finding: Finding) -> bool:
-    """Whether an orphaned or moved transfer is deep enough in a block again, unchanged."""
-    before = placed.transfer
-    if finding.view is not ChainView.MINED or now.amount != before.amount:
-        return False
-    moved = placed.bucket is Bucket.ORPHANED or now.block_hash != before.block_hash
-    return moved and now.sender == before.sender
+    """Whether an orphaned or moved transfer is deep enough in a block again."""
+    gone = placed.bucket is Bucket.ORPHANED or now.block_hash != placed.transfer.block_hash
+    return finding.view is ChainView.MINED and gone and is_same_again(placed.transfer, now)
 
 
 def _is_final(

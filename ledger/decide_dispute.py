@@ -31,27 +31,27 @@ from ledger.order_events import (
     DisputeWithdrawn,
 )
 
-_AWAITING_ACCEPTANCE = (
+AWAITING_ACCEPTANCE = (
     Status.READY,
     Status.POSTED,
     Status.DELIVERED,
     Status.DELIVERY_FAILED,
 )
+"""Where the client may still confirm or dispute what it got."""
 
 
 def confirm_delivery(order: Order, command: ConfirmDelivery) -> Decision:
     """Accept the client's receipt for the deliverable, and for no other bytes."""
     require_bound_client(order, command.client)
     if order.confirmation is not None:
+        # A repeat gets the first answer; a receipt for other bytes is no repeat of it.
+        _require_delivered_bytes(order, command)
         return Decision()
     require_fresh(command.stamp, command.now)
     if order.deliverable is None:
         msg = "there is no deliverable to confirm"
         raise Rejected(msg, details={"status": str(order.status)})
-    for digest in (command.text_digest, command.body_digest):
-        if digest is not None and digest not in order.deliverable.digests:
-            msg = "the receipt names other bytes than those that were delivered"
-            raise Conflict(msg, code="CONTENT_HASH_MISMATCH")
+    _require_delivered_bytes(order, command)
     require_next(order, Status.CONFIRMED)
     return decided(
         DeliveryConfirmed(
@@ -101,29 +101,44 @@ def answer_dispute(order: Order, command: AnswerDispute) -> Decision:
 def withdraw_dispute(order: Order, command: WithdrawDispute) -> Decision:
     """Record the client's withdrawal."""
     require_bound_client(order, command.client)
+    if order.dispute is not None and order.dispute.withdrawn:
+        return Decision()
     _open(order)
     require_fresh(command.stamp, command.now)
     return decided(DisputeWithdrawn(client=command.client))
 
 
 def rule_dispute(order: Order, command: RuleDispute) -> Decision:
-    """Record the ruling of the arbiter that the quote names."""
-    _open(order)
+    """Record the ruling of the arbiter that the quote names, once."""
     if order.terms.arbiter is None or order.terms.arbiter != command.arbiter.signer:
         msg = "the ruling is not signed by the arbiter that the quote names"
         raise Unauthorized(msg)
-    if command.amount > order.money.received:
-        msg = "a ruling cannot return more than was received"
-        raise Rejected(msg)
+    before = order.dispute
+    if before is not None and (before.ruled, before.ruled_amount) == (
+        command.outcome,
+        command.amount,
+    ):
+        return Decision()
+    _open(order)
+    require_fresh(command.stamp, command.now)
+    _require_fitting(command.outcome, command.amount, order.money.received)
     return decided(
         DisputeRuled(arbiter=command.arbiter, outcome=command.outcome, amount=command.amount)
     )
 
 
+def _require_fitting(outcome: str, amount: int, received: int) -> None:
+    """Refuse an amount that contradicts its outcome: nothing, all, or a part of what came."""
+    fits = {"provider": amount == 0, "client": amount == received, "split": 0 < amount < received}
+    if not fits[outcome]:
+        msg = f"a ruling for {outcome} cannot return {amount} of {received} micro-USDC"
+        raise Rejected(msg, details={"received_micros": str(received)})
+
+
 def lapse_acceptance(order: Order, command: LapseAcceptance) -> Decision:
     """Close the acceptance window: without objection, which is not a confirmation."""
     since = order.status_at.get(Status.READY)
-    waits = order.status in _AWAITING_ACCEPTANCE and not order.dispute_open
+    waits = order.status in AWAITING_ACCEPTANCE and not order.dispute_open
     if since is None or not waits or order.acceptance_lapsed:
         msg = "no acceptance window is open"
         raise Rejected(msg)
@@ -142,6 +157,14 @@ def lapse_answer(order: Order, command: LapseAnswer) -> Decision:
         msg = "no answer window has lapsed"
         raise Rejected(msg)
     return decided(AnswerLapsed(window_ended=ends))
+
+
+def _require_delivered_bytes(order: Order, command: ConfirmDelivery) -> None:
+    known = order.deliverable.digests if order.deliverable is not None else ()
+    for digest in (command.text_digest, command.body_digest):
+        if digest is not None and digest not in known:
+            msg = "the receipt names other bytes than those that were delivered"
+            raise Conflict(msg, code="CONTENT_HASH_MISMATCH")
 
 
 def _said_before(order: Order, command: OpenDispute) -> bool:

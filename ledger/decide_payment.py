@@ -55,7 +55,7 @@ _PENDING_REASON: Final[
 
 def issue_quote(command: IssueQuote) -> Decision:
     """Offer the terms; the first event of every order."""
-    return Decision((Draft(command.terms, command.commit),))
+    return Decision((Draft(command.terms, command.commit, command.beacon),))
 
 
 def check_notice(order: Order, notice: Notice, now: UnixMs) -> None:
@@ -81,7 +81,7 @@ def check_notice(order: Order, notice: Notice, now: UnixMs) -> None:
 
 def accept_notice(order: Order, command: AcceptNotice, claimed: Claimed) -> Decision:
     """Pay and start the order, or keep the claim, or refuse: never fail it from silence."""
-    notice, finding = command.notice, command.finding
+    notice, finding = command.notice, command.finding.for_price(order.terms.price)
     check_notice(order, notice, command.now)
     if _counts_already(order, finding.tx_hash):
         return _start(order, notice, ())
@@ -103,7 +103,7 @@ def accept_notice(order: Order, command: AcceptNotice, claimed: Claimed) -> Deci
 
 def resolve_claim(order: Order, command: ResolveClaim, claimed: Claimed) -> Decision:
     """Judge a kept claim anew; silence leaves it as it is."""
-    finding = command.finding
+    finding = command.finding.for_price(order.terms.price)
     claim = _claim_of(order, finding)
     if claim is None or finding.view in (ChainView.UNAVAILABLE, ChainView.SHALLOW):
         return Decision()
@@ -122,10 +122,11 @@ def resolve_claim(order: Order, command: ResolveClaim, claimed: Claimed) -> Deci
 
 def record_transfers(order: Order, command: RecordTransfers, claimed: Claimed) -> Decision:
     """Count transfers that nobody told of; an order that they pay waits in `paid`."""
-    if command.finding.view is not ChainView.MINED:
+    finding = command.finding.for_price(order.terms.price)
+    if finding.view is not ChainView.MINED:
         return Decision()
     payer = command.payer or address_of(order.client)
-    return decided(*settle_unasked(order, payer, command.finding, claimed))
+    return decided(*settle_unasked(order, payer, finding, claimed))
 
 
 def settle_unasked(

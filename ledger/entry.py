@@ -109,6 +109,7 @@ class SignedEvent:
     signer: str
     entry: bytes
     leaf: bytes
+    beacon: Beacon | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,7 @@ def seal(draft: Draft, place: Seal, signer: Signer) -> SignedEvent:
         signer.address,
         entry,
         leaf_hash(entry),
+        draft.beacon,
     )
 
 
@@ -185,6 +187,7 @@ def read_entry(entry: bytes) -> SignedEvent:
         parsed["sig"]["by"],
         entry,
         leaf_hash(entry),
+        Beacon(**event["nb"]) if "nb" in event else None,
     )
 
 
@@ -235,6 +238,7 @@ def verify_entry(entry: bytes, *, log: str) -> VerifiedEntry:
             parsed.sig.by,
             entry,
             leaf_hash(entry),
+            envelope.nb,
         ),
         envelope,
     )

@@ -79,8 +79,15 @@ def evolve(order: Order | None, signed: SignedEvent) -> Order:
         version=signed.seq,
         updated_at=signed.at,
         status=status,
-        status_at={**order.status_at, status: signed.at} if moved else order.status_at,
+        status_at=_entered(order.status_at, status, signed.at) if moved else order.status_at,
     )
+
+
+def _entered(
+    status_at: Mapping[Status, UnixMs], status: Status, at: UnixMs
+) -> Mapping[Status, UnixMs]:
+    """Return the times with the newest status last: one command may enter several at once."""
+    return {**{each: when for each, when in status_at.items() if each is not status}, status: at}
 
 
 _STATUS_WORDS: Final = frozenset(Status)
@@ -97,6 +104,7 @@ def _quoted(signed: SignedEvent, event: OrderQuoted) -> Order:
         created_at=signed.at,
         updated_at=signed.at,
         status_at={Status.QUOTED: signed.at},
+        not_before=signed.beacon.number if signed.beacon else None,
     )
 
 
@@ -260,9 +268,10 @@ def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
         case AnswerLapsed():
             return changed(order, dispute=replace(dispute, answer_lapsed=True))
         case DisputeWithdrawn():
-            return _close_dispute(order)
+            return changed(order, dispute=replace(dispute, open=False, withdrawn=True))
         case DisputeRuled():
-            return changed(order, dispute=replace(dispute, open=False, ruled=event.outcome))
+            ruled = replace(dispute, open=False, ruled=event.outcome, ruled_amount=event.amount)
+            return changed(order, dispute=ruled)
         case _:
             assert_never(event)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ledger.event import Finality, Transfer
@@ -30,7 +30,8 @@ class Finding:
     `transfers` holds the canonical, non-zero Transfer logs of the token to the payment address
     in ordinal order (`SHALLOW` and `MINED` only). `depth` is head - receipt block + 1.
     `finality` is that of the receipt's block. Head and safe block are those of the same answer;
-    times are Unix seconds; 0 where unknown.
+    times are Unix seconds; 0 where unknown. `safe_above` is the price above which nothing counts
+    before its block is safe (None: no such price).
     """
 
     tx_hash: str
@@ -42,3 +43,15 @@ class Finding:
     head_time: int = 0
     safe_time: int = 0
     detail: str = ""
+    safe_above: int | None = None
+
+    def for_price(self, micros: int) -> Finding:
+        """Return what this is worth to an order of that price.
+
+        What is at stake is the price, in however many transfers it comes.
+        """
+        waits = self.safe_above is not None and micros > self.safe_above
+        if not waits or self.view is not ChainView.MINED or self.finality != "sealed":
+            return self
+        detail = f"an order of {micros} micro-USDC waits for a safe block"
+        return replace(self, view=ChainView.SHALLOW, detail=detail)

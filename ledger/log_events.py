@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -102,6 +102,11 @@ class PaymentUnattributed(Event):
     actor: ClassVar[Actor] = "system"
     transfers: Transfers
 
+
+KEY_KINDS: Final = tuple(
+    kind.kind for kind in (LogOpened, KeyAdded, KeyRevoked, PolicySet, LogClosed)
+)
+"""The events that say which keys and policies hold."""
 
 LogEvent = (
     LogOpened | ChainBound | KeyAdded | KeyRevoked | PolicySet | LogClosed | PaymentUnattributed

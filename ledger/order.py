@@ -91,6 +91,8 @@ class Dispute:
     answered: bool = False
     answer_lapsed: bool = False
     ruled: str | None = None
+    ruled_amount: int = 0
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True)  # no slots: `changed` copies the dictionary
@@ -123,6 +125,8 @@ class Order:
     disputed_by: DeliveryDisputed | None = None
     acceptance_lapsed: bool = False
     refusals: tuple[tuple[str, str], ...] = ()
+    not_before: int | None = None
+    """The newest block when it was quoted: what that block or an older one moved came before."""
 
     @property
     def paused(self) -> bool:

@@ -39,8 +39,8 @@ class Settlement:
 def settle(order: Order, payer: str, finding: Finding, claimed: Claimed) -> Settlement:
     """Match the transfers of `payer` (an address) in a mined transaction to the order.
 
-    It takes those that no order holds, and those that a reorganisation took from this one, if
-    they came back unchanged.
+    It takes those that no order holds, and those that a reorganisation took from this one and
+    that were mined again.
     """
     placed = order.money.placed
     mine = _of_payer(order, payer, finding)
@@ -73,6 +73,16 @@ def choose(transfers: tuple[Transfer, ...], due: int) -> tuple[Transfer, ...]:
     return tuple(chosen)
 
 
+def is_same_again(before: Transfer, now: Transfer) -> bool:
+    """Whether a transfer that left the chain is the same one in another block, or in its own.
+
+    What a transaction moves may depend on the blocks before it: in another block it may be another
+    amount, and that is what arrived. From another sender it is no payment of this client.
+    """
+    moved = now.block_hash != before.block_hash
+    return now.sender == before.sender and (moved or now.amount == before.amount)
+
+
 def in_parts(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
     """Return transfers in parts that one event can hold."""
     for start in range(0, len(items), MAX_TRANSFERS):
@@ -87,8 +97,7 @@ def _of_payer(order: Order, payer: str, finding: Finding) -> tuple[Transfer, ...
 
 
 def _is_back(before: Placed, now: Transfer) -> bool:
-    gone = before.bucket is Bucket.ORPHANED
-    return gone and (before.transfer.sender, before.transfer.amount) == (now.sender, now.amount)
+    return before.bucket is Bucket.ORPHANED and is_same_again(before.transfer, now)
 
 
 def _pay(order: Order, transfers: tuple[Transfer, ...], finding: Finding) -> Settlement:

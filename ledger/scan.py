@@ -1,4 +1,4 @@
-"""How far the chain was read, which transactions wait, and which order a transfer is for. Pure.
+"""How far the chain was read, and which transactions wait to be decided. Pure.
 
 Blocks are read again and again until they are safe, so that a log which a node had not indexed
 yet, or a block that was replaced, is seen by the next reading. Only then does the place move on.
@@ -6,29 +6,18 @@ yet, or a block that was replaced, is seen by the next reading. Only then does t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ledger.chain import Inspection
 from ledger.chain_answers import Block, unavailable
+from ledger.chain_quorum import SETTLE_BLOCKS
 from ledger.chain_scan import Glimpse, Span, Swept
 from ledger.chain_transfers import Way
-from ledger.event import Transfer
 from ledger.finding import ChainView
-from ledger.money import Bucket
-from ledger.order import Order, Status
-from ledger.signing import keccak256
-from ledger.values import ZERO_ADDRESS, address_of
 
-SETTLE_BLOCKS: Final = 600
-"""Depth that stands for `safe` where a node knows no safe block: 20 minutes on Base."""
 WALK_BACK_BLOCKS: Final = 2_000
 """How far the reading goes back when a block that was safe is another one now."""
-CLOCK_SKEW_S: Final = 60
-"""A transfer may be mined so much before its quote by the clocks, never in fact."""
-NOTICE_GRACE_S: Final = 86_400
-"""How long after `pay_by` a transfer that fits several quotes keeps them from expiring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +30,15 @@ class Place:
 
 @dataclass(slots=True)
 class Waiting:
-    """A transaction that is not decided yet: where it was glimpsed, and the last look at it."""
+    """A transaction that is not decided yet: where it was glimpsed, and the last look at it.
+
+    `first_block` is the oldest block that it was ever glimpsed in: a reorganisation may move it.
+    """
 
     tx_hash: str
     block_number: int
     block_hash: str
+    first_block: int
     glimpses: set[Glimpse] = field(default_factory=set)
     seen: Inspection | None = None
     seen_safe: bool = False
@@ -55,6 +48,17 @@ class Waiting:
     def is_mined(self) -> bool:
         """Whether the last look showed it deep enough."""
         return self.seen is not None and self.seen.finding.view is ChainView.MINED
+
+    @property
+    def unshown(self) -> list[Glimpse]:
+        """The listed logs that the last look did not show where they were listed."""
+        shown = self.seen.finding.transfers if self.seen is not None else ()
+        known = {(t.block_hash, t.log_index, t.sender, t.recipient, t.amount) for t in shown}
+        return [
+            g
+            for g in self.glimpses
+            if (g.block_hash, g.log_index, g.sender, g.recipient, g.amount) not in known
+        ]
 
 
 class Scan:
@@ -131,7 +135,13 @@ class Scan:
             return
         known = self.waiting[glimpse.way].get(glimpse.tx_hash)
         if known is None or known.block_hash != glimpse.block_hash:
-            known = Waiting(glimpse.tx_hash, glimpse.block_number, glimpse.block_hash)
+            first = glimpse.block_number if known is None else known.first_block
+            known = Waiting(
+                glimpse.tx_hash,
+                glimpse.block_number,
+                glimpse.block_hash,
+                min(first, glimpse.block_number),
+            )
             self.waiting[glimpse.way][glimpse.tx_hash] = known
         known.glimpses.add(glimpse)
 
@@ -151,111 +161,3 @@ class Scan:
         depth = head.number - self._confirmations + 1
         deep = [b for n, b in known.items() if n <= min(depth, last)]
         self.deep = max(deep, key=lambda block: block.number, default=self.deep)
-
-
-@dataclass(frozen=True, slots=True)
-class Unpaid:
-    """What is missing of an order; times in Unix seconds, `pay_by` None where it has no end.
-
-    `open` says that its client may still send a notice and have it paid.
-    """
-
-    order_id: str
-    due: int
-    since: int
-    pay_by: int | None
-    open: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """The order that a transfer is for; without one, whether to wait for the client's word."""
-
-    order_id: str | None
-    waits: bool = False
-
-
-def unpaid(order: Order) -> Unpaid | None:
-    """Return what is missing of an order, None if nothing is."""
-    since = order.created_at // 1000
-    if order.paused and order.status is not Status.REFUNDED:
-        due = order.terms.price - order.money.covered
-        return Unpaid(order.id, due, since, None, open=True)
-    if order.status not in (Status.QUOTED, Status.EXPIRED):
-        return None
-    due = order.terms.price - order.money.counted
-    still_open = order.status is Status.QUOTED
-    return Unpaid(order.id, due, since, order.terms.pay_by, open=still_open)
-
-
-def match(transfer: Transfer, orders: Iterable[Unpaid]) -> Match:
-    """Find the one order of the payer that lacks exactly this much; never guess between two.
-
-    Anybody can ask for a quote in anybody's name. So of an order in time and one too late neither
-    is chosen: the client's signed notice says for which it paid.
-    """
-    asked = [o for o in orders if o.since <= transfer.block_time + CLOCK_SKEW_S]
-    exact = [o for o in asked if o.due == transfer.amount]
-    if len(exact) == 1:
-        return Match(exact[0].order_id)
-    return Match(None, waits=any(o.open for o in asked))
-
-
-def nonce_of(order_id: str) -> str:
-    """Return the authorization's nonce (EIP-3009) that names an order."""
-    return "0x" + keccak256(order_id.encode()).hex()
-
-
-def order_named(nonce: str, order_ids: Iterable[str]) -> str | None:
-    """Return the order that a nonce names, if it is one of these."""
-    return next((each for each in order_ids if nonce_of(each) == nonce), None)
-
-
-def is_candidate(waiting: Waiting, order: Order, *, head_time: int) -> bool:
-    """Whether a waiting transaction may still turn out to pay an order in time.
-
-    Of one that fits several quotes, only the client's notice says for which it is; that is waited
-    for, but not for ever: a later notice still counts.
-    """
-    client = address_of(order.client)
-    if waiting.seen is None or not waiting.is_mined:
-        return any(client in (each.sender, ZERO_ADDRESS) for each in waiting.glimpses)
-    missing = unpaid(order)
-    if missing is None or head_time > order.terms.pay_by + NOTICE_GRACE_S:
-        return False
-    return any(
-        t.sender == client and t.amount == missing.due and t.block_time <= order.terms.pay_by
-        for t in waiting.seen.finding.transfers
-    )
-
-
-_RETURNABLE: Final = frozenset(
-    {Status.QUOTED, Status.EXPIRED, Status.DELIVERY_FAILED, Status.DISPUTED}
-)
-
-
-def match_refund(transfer: Transfer, orders: Sequence[Order]) -> str | None:
-    """Return the one order that money back to its client can be for; never guess between two.
-
-    An exact sum names it. A part of what is held does only if the client has no other order with
-    money in it, and only where money is due back.
-    """
-    held = [o for o in orders if o.created_at // 1000 <= transfer.block_time + CLOCK_SKEW_S]
-    held = [o for o in held if o.money.held > 0]
-    exact = [o for o in held if transfer.amount in _sums_due_back(o)]
-    if len(exact) == 1:
-        return exact[0].id
-    if exact or len(held) != 1:
-        return None
-    [order] = held
-    fits = transfer.amount < order.money.held and order.status in _RETURNABLE
-    return order.id if fits else None
-
-
-def _sums_due_back(order: Order) -> set[int]:
-    """Return the sums whose return is no guess: all that is held, or what is held too much."""
-    money = order.money
-    sums = {money.held, money.total(Bucket.LATE), money.counted}
-    if Status.PAID in order.status_at:
-        sums.add(money.covered - order.terms.price)
-    return {micros for micros in sums if 0 < micros <= money.held}

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from ledger.batch import Remember, Task
-from ledger.canonical import canonical
 from ledger.checkpoint import LogKey
 from ledger.decide import OrderCommand, decide, transfers_of
 from ledger.decision import Claimed, Decision, decided
@@ -21,11 +20,11 @@ from ledger.errors import Misconfigured, VerificationError
 from ledger.event import Transfer
 from ledger.guard import Guard
 from ledger.log import LogState, record_unattributed, require_settings
-from ledger.log_events import ChainBound, LogOpened
-from ledger.merkle import inclusion_proof, root_at
+from ledger.log_events import KEY_KINDS, ChainBound, LogOpened
 from ledger.order import Order
+from ledger.proofs import Proofs
 from ledger.receipt import Receipt, SignedHead
-from ledger.signing import ORDER_HEAD_PREFIX, Signer
+from ledger.signing import Signer
 from ledger.store import SqliteStore
 from ledger.store_sqlite import STORE_ERRORS, ContentRow
 from ledger.values import LOG_STREAM, UnixMs, order_stream
@@ -81,6 +80,7 @@ class Ledger:
         except BaseException:
             os.close(self._lock)
             raise
+        self.proofs: Final = Proofs(self.store, self.signer, self.log_key, self.origin)
         self._guard = Guard(
             config.guard_file,
             log_vkey=self.log_key.vkey,
@@ -193,19 +193,10 @@ class Ledger:
         """Return the events of an order, in order."""
         return [Placed(p, read_entry(e)) for p, e in self.store.read_stream(order_stream(order_id))]
 
-    def proof(self, position: int, size: int) -> list[bytes]:
-        """Return the inclusion proof of a position in the tree of `size` events."""
-        return inclusion_proof(position - 1, size, self.store.nodes())
-
-    def order_head(self, stream: str, seq: int, leaf: str, size: int) -> dict[str, str]:
-        """Return our signed word that the stream ends at `seq` as of a tree of `size` events."""
-        head = {"log": self.origin, "stream": stream, "seq": seq, "leaf": leaf, "size": size}
-        message = ORDER_HEAD_PREFIX + canonical(head)
-        return {
-            "text": message.decode(),
-            "signer": self.signer.address,
-            "signature": self.signer.sign(message),
-        }
+    def key_events(self) -> list[Placed]:
+        """Return the events that say which keys speak for the log, in order."""
+        rows = self.store.read_kinds(LOG_STREAM, KEY_KINDS)
+        return [Placed(p, read_entry(e)) for p, e in rows]
 
     def _check_guard(self, path: Path) -> None:
         """Refuse to sign on a ledger that lies behind, or beside, what was signed before."""
@@ -222,7 +213,7 @@ class Ledger:
         if signed.size > size:
             msg = f"a head of size {signed.size} was signed, but the ledger ends at {size}"
             raise VerificationError(msg)
-        if signed.size and root_at(signed.size, self.store.nodes()) != signed.root:
+        if signed.size and self.proofs.root_at(signed.size) != signed.root:
             msg = f"the ledger's root at size {signed.size} is not the one that was signed"
             raise VerificationError(msg)
 

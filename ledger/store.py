@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from ledger.entry import read_entry
 from ledger.errors import VerificationError
 from ledger.merkle import frontier_root, leaf_hash, split_hashes
@@ -100,6 +102,15 @@ class SqliteStore:
             "SELECT rowid, state FROM stored_events WHERE originator_id=?"
             " ORDER BY originator_version",
             (stream_key(stream),),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def read_kinds(self, stream: str, kinds: Sequence[str]) -> list[tuple[int, bytes]]:
+        """Return the (position, entry) pairs of some kinds of one stream, in its order."""
+        rows = self._reader().execute(
+            "SELECT rowid, state FROM stored_events WHERE originator_id=?"
+            " AND topic IN (SELECT value FROM json_each(?)) ORDER BY originator_version",
+            (stream_key(stream), orjson.dumps(list(kinds)).decode()),
         )
         return [(row[0], row[1]) for row in rows]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from ledger.errors import InvalidInput, Unauthorized
 from ledger.event import TreeHead
@@ -44,6 +44,13 @@ _DISPUTES: Final = (
         rf" \| Timestamp: {_TS}"
     ),
 )
+_WITHDRAWALS: Final = (rf"Withdraw dispute: {_ID} \| Timestamp: {_TS}",)
+_RULINGS: Final = (
+    (
+        rf"Rule dispute: {_ID} \| Outcome: (?P<outcome>client|provider|split)"
+        rf" \| Amount: (?P<amount>0|[1-9][0-9]{{0,15}}) \| Timestamp: {_TS}"
+    ),
+)
 
 
 def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
@@ -53,6 +60,8 @@ def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
 _NOTICE_PATTERNS: Final = _compiled(_NOTICES)
 _RECEIPT_PATTERNS: Final = _compiled(_RECEIPTS)
 _DISPUTE_PATTERNS: Final = _compiled(_DISPUTES)
+_WITHDRAWAL_PATTERNS: Final = _compiled(_WITHDRAWALS)
+_RULING_PATTERNS: Final = _compiled(_RULINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,24 @@ class DisputeText:
     statement: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class WithdrawalText:
+    """The client's word that its dispute is over."""
+
+    order_id: str
+    stamp: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
+class RulingText:
+    """An arbiter's ruling: `amount` should go back to the client, in micro-USDC."""
+
+    order_id: str
+    stamp: UnixMs
+    outcome: Literal["client", "provider", "split"]
+    amount: int
+
+
 def parse_notice(text: str) -> NoticeText:
     """Return what a payment notice says, or raise `Unauthorized` if it has no known form."""
     fields = _match(text, _NOTICE_PATTERNS)
@@ -116,15 +143,29 @@ def parse_dispute(text: str) -> DisputeText:
     """Return what a dispute says, or raise `Unauthorized` if it has no known form."""
     fields = _match(text, _DISPUTE_PATTERNS)
     named = fields.get("hash")
-    reason = fields["reason"]
     return DisputeText(
         order_id=fields["order"] or "",
         stamp=_stamp(fields),
-        reason="not_delivered"
-        if reason == "not_delivered"
-        else ("wrong_content" if reason == "wrong_content" else "other"),
+        reason=cast("Literal['not_delivered', 'wrong_content', 'other']", fields["reason"]),
         content_hash=parse_digest(named) if named else None,
         statement=fields.get("statement"),
+    )
+
+
+def parse_withdrawal(text: str) -> WithdrawalText:
+    """Return what a withdrawal says, or raise `Unauthorized` if it has no known form."""
+    fields = _match(text, _WITHDRAWAL_PATTERNS)
+    return WithdrawalText(order_id=fields["order"] or "", stamp=_stamp(fields))
+
+
+def parse_ruling(text: str) -> RulingText:
+    """Return what a ruling says, or raise `Unauthorized` if it has no known form."""
+    fields = _match(text, _RULING_PATTERNS)
+    return RulingText(
+        order_id=fields["order"] or "",
+        stamp=_stamp(fields),
+        outcome=cast("Literal['client', 'provider', 'split']", fields["outcome"]),
+        amount=int(fields["amount"] or 0),
     )
 
 

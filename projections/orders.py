@@ -51,6 +51,8 @@ class OrderView:
     orphaned_micros: int
     refunded_micros: int
     held_micros: int
+    acceptance_lapsed: bool
+    dispute: Mapping[str, object] | None
     status_at: Mapping[str, int]
 
 
@@ -86,18 +88,43 @@ def order_row(order: Order, position: int) -> Row:
         "orphaned_micros": money.total(Bucket.ORPHANED),
         "refunded_micros": money.refunded,
         "held_micros": money.held,
+        "acceptance_lapsed": int(order.acceptance_lapsed),
+        "dispute": orjson.dumps(_dispute(order)).decode() if order.dispute else None,
         "status_at": orjson.dumps(
             {str(status): at for status, at in order.status_at.items()}
         ).decode(),
     }
 
 
+def _dispute(order: Order) -> dict[str, object]:
+    """Return how the latest dispute stands; a ruling is fulfilled once its amount went back."""
+    dispute = order.dispute
+    assert dispute is not None  # noqa: S101 - asked of orders with one only
+    shown: dict[str, object] = {
+        "open": dispute.open,
+        "reason": dispute.reason,
+        "answered": dispute.answered,
+        "answer_lapsed": dispute.answer_lapsed,
+    }
+    if dispute.ruled:
+        shown |= {
+            "ended": "ruled",
+            "outcome": dispute.ruled,
+            "amount_micros": str(dispute.ruled_amount),
+            "fulfilled": order.money.refunded >= dispute.ruled_amount,
+        }
+    elif not dispute.open:
+        shown["ended"] = "withdrawn" if dispute.withdrawn else str(order.status)
+    return shown
+
+
 def view_of(row: Mapping[str, object]) -> OrderView:
     """Return the typed view of a row."""
     values = dict(row)
-    for flag in ("paused", "dispute_open", "push_pending", "content_held"):
+    for flag in ("paused", "dispute_open", "push_pending", "content_held", "acceptance_lapsed"):
         values[flag] = bool(values[flag])
     values["status"] = Status(str(values["status"]))
+    values["dispute"] = orjson.loads(str(row["dispute"])) if row["dispute"] else None
     values["status_at"] = orjson.loads(str(values["status_at"]))
     return OrderView(**values)  # type: ignore[arg-type]  # the table is STRICT
 

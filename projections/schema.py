@@ -93,6 +93,17 @@ def m005_waiting(db: Database) -> None:
     db.table("work").create_index(["kind", "key", "since_ms", "order_id"])
 
 
+@migrations()
+def m006_disputes(db: Database) -> None:
+    """Show how a dispute stands, and a window that lapsed. The rows are made anew."""
+    orders = db.table("orders")
+    orders.add_column("acceptance_lapsed", int)
+    orders.add_column("dispute", str)
+    for name in ("orders", "history", "work"):
+        db.table(name).delete_where()
+    db.execute("UPDATE tracking SET position=0")
+
+
 def open_views(path: Path) -> Database:
     """Open views.db for the one thread that writes it, migrated."""
     path.parent.mkdir(parents=True, exist_ok=True)

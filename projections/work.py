@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from ledger.decide_dispute import AWAITING_ACCEPTANCE
 from ledger.money import Bucket
 from ledger.order import Order, PushTarget, Status
 from ledger.values import UnixMs
+
+ACCEPTANCE: Final = "acceptance"
+ANSWER: Final = "answer"
 
 
 class WorkKind(StrEnum):
@@ -25,6 +29,8 @@ class WorkKind(StrEnum):
     """Produce the deliverable of a paid order; key = service, since the payment."""
     PUSH = "push"
     """Send the deliverable; key = target and number of the coming attempt, since the last one."""
+    WINDOW = "window"
+    """Close a window that lapsed; key = `acceptance` or `answer`, since the moment it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +98,18 @@ def work_of(order: Order) -> list[Work]:
     if push is not None and not order.paused:
         key = f"{push.target}:{push.made + 1}"
         todo.append(Work(order.id, WorkKind.PUSH, key, push.since_ms))
+    todo += [Work(order.id, WorkKind.WINDOW, name, at) for name, at in windows_of(order)]
     return todo
+
+
+def windows_of(order: Order) -> list[tuple[str, UnixMs]]:
+    """Return the windows that are open, and when each ends."""
+    ends: list[tuple[str, UnixMs]] = []
+    ready = order.status_at.get(Status.READY)
+    accepting = order.status in AWAITING_ACCEPTANCE and not order.dispute_open
+    if ready is not None and accepting and not order.acceptance_lapsed:
+        ends.append((ACCEPTANCE, UnixMs(ready + order.terms.acceptance_window * 1000)))
+    dispute = order.dispute
+    if dispute is not None and dispute.open and not (dispute.answered or dispute.answer_lapsed):
+        ends.append((ANSWER, UnixMs(dispute.opened_at + order.terms.answer_window * 1000)))
+    return ends

@@ -37,6 +37,9 @@ def serve(  # options mirror the settings
     network: Text = None,
     catalog: Annotated[Path | None, typer.Option()] = None,
     public_url: Text = None,
+    path_prefix: Text = None,
+    trusted_proxies: Text = None,
+    cors_origins: Text = None,
 ) -> None:
     """Run the service until it is told to stop."""
     configure_logging()
@@ -48,6 +51,9 @@ def serve(  # options mirror the settings
         network=network,
         catalog=catalog,
         public_url=public_url,
+        path_prefix=path_prefix,
+        trusted_proxies=trusted_proxies,
+        cors_origins=cors_origins,
     )
     try:
         serve_application(_application(settings), settings.host, settings.port)

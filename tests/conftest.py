@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from scripts.devchain import DevChain
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("ledger", deadline=None, print_blob=True)
+settings.load_profile("ledger")
 
 
 @pytest.fixture(scope="session")

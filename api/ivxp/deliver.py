@@ -10,6 +10,7 @@ from aiohttp import web
 from api.answers import proven_response
 from api.body import read_model
 from api.ivxp.models import DeliveryRequest, HubDeliveryRequest, PaymentRequest
+from api.ivxp.negotiation import is_strict
 from api.ivxp.notice import NoticeMessage, notice_of, of_delivery, of_payment
 from api.ivxp.parties import known_order, require_same_order
 from api.keys import CHAIN, LEDGER, LIMITS, SETTINGS, ChainLink
@@ -54,7 +55,8 @@ def accepted_body(request: web.Request, order_id: str) -> dict[str, object]:
         "order_id": order_id,
         "message": ACCEPTED_TEXT,
     }
-    stream_url = public_url(request, f"/ivxp/stream/{order_id}")
+    strict = is_strict(request)
+    stream_url = None if strict else public_url(request, f"/ivxp/stream/{order_id}")
     return body if stream_url is None else {**body, "stream_url": stream_url}
 
 

@@ -154,6 +154,16 @@ class ConfirmationRequest(Message):
     satisfaction_rating: Rating | None = None
 
 
+class SignedRequest(Message):
+    """POST …/dispute/withdraw and …/dispute/ruling: a signed text says it all."""
+
+    protocol: Protocol
+    timestamp: str | None = None
+    order_id: Name
+    signature: str
+    signed_message: str
+
+
 class DisputePart(Message):
     """The inner part of a dispute. `statement` is the text whose SHA-256 the signed text names."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from typing import Final
 
 import orjson
@@ -23,6 +25,9 @@ from projections.orders import OrderView, order_row, view_of
 
 STRUCTURED_PATH: Final = "/ivxp/download/"
 """Older clients, which read Markdown from an object, use this path and no other."""
+
+_TEXT_TYPES: Final = ("text/", "application/json", "application/xml")
+_LIKE_BASE64: Final = re.compile(r"data:.*|[A-Za-z0-9+/=\s]+", re.ASCII | re.DOTALL)
 
 
 async def get_status(request: web.Request) -> web.Response:
@@ -102,10 +107,11 @@ def _envelope(request: web.Request, view: OrderView, row: ContentRow) -> dict[st
 
 def _superset(request: web.Request, view: OrderView, row: ContentRow) -> dict[str, object]:
     """Return what single clients need instead, or beside it: the flat content and its hash."""
-    content, is_base64 = wire_text(row.value)
-    inner: object = content
+    words, _ = wire_text(row.value)
+    inner: object = words
     if route_path(request).startswith(STRUCTURED_PATH):
-        inner = wire_content(content, view.format or "", view.service)
+        inner = wire_content(words, view.format or "", view.service)
+    content, is_base64 = _flat(view, row)
     return {
         "deliverable": {"type": view.service, "format": view.format, "content": inner},
         "content": content,
@@ -113,3 +119,16 @@ def _superset(request: web.Request, view: OrderView, row: ContentRow) -> dict[st
         "content_hash": view.content_hash,
         **({"content_encoding": "base64"} if is_base64 else {}),
     }
+
+
+def _flat(view: OrderView, row: ContentRow) -> tuple[str, bool]:
+    """Return the flat content and whether it is base64.
+
+    The hub's page decodes whatever looks encoded, unless its media type is a text's, and hashes
+    what comes out. Such content is encoded here, so that it comes out as it is.
+    """
+    content, is_base64 = wire_text(row.value)
+    is_text = (view.content_type or "").lower().startswith(_TEXT_TYPES)
+    if is_base64 or is_text or not _LIKE_BASE64.fullmatch(content):
+        return content, is_base64
+    return b64encode(row.value).decode(), True

@@ -36,3 +36,18 @@ def signed_text(text: str, signature: str, claimed_signer: str | None) -> Client
     if claimed_signer is not None and claimed_signer.lower() != signer:
         raise Unauthorized("the signature is not that of the named signer")
     return ClientText(text=text, signature=normal, signer=signer)
+
+
+def party_text(
+    inner: tuple[str | None, str | None],
+    outer: tuple[str | None, str | None],
+    signer: str | None,
+) -> ClientText:
+    """Return the signed text of a message: the SDK nests text and signature, the documents do not.
+
+    A signature belongs to the text beside it, so the pairs are not mixed.
+    """
+    text, signature = inner if inner[1] is not None else outer
+    if text is None or signature is None:
+        raise Unauthorized("the message carries no signed text")
+    return signed_text(text, signature, signer)

@@ -13,13 +13,14 @@ from api.catalog import Catalog, Offering
 from api.config import Settings
 from api.ivxp.models import QuoteRequest, ServiceDetails
 from api.ivxp.negotiation import PROTOCOL_1_0, VARY, view_asked
-from api.keys import CATALOG, LEDGER, LIMITS, SETTINGS, VIEWS
+from api.keys import CATALOG, CHAIN, LEDGER, LIMITS, SETTINGS, VIEWS, ChainLink
 from api.limits import client_address
 from api.quoter import QUOTERS, SCREEN, QuoteFacts
 from api.sync import record
 from ledger.commands import IssueQuote
 from ledger.content import commitment, salted
 from ledger.decision import require_fresh
+from ledger.entry import Beacon
 from ledger.errors import InvalidInput
 from ledger.order import Order
 from ledger.order_events import OrderQuoted
@@ -69,11 +70,13 @@ async def post_request(request: web.Request) -> web.Response:
     _hold(request, order_id, client)
     try:
         price = await _price(request.app, offering, client, message)
+        beacon = await _beacon(request.app[CHAIN])
         now, rows = ledger.clock(), _content(order_id, message)
         command = IssueQuote(
             terms=_terms(settings, offering, price, client, message, rows, now),
             commit={row.field: commitment(row) for row in rows},
             now=now,
+            beacon=beacon,
         )
         return await record(
             request, order_id, command, lambda order: _quote_body(request, order, message), rows
@@ -140,6 +143,11 @@ async def _price(
     return price
 
 
+async def _beacon(link: ChainLink) -> Beacon | None:
+    """Return the newest block: what was paid up to it was not paid for this quote."""
+    return await link.chain.beacon() if link.chain is not None and link.bound else None
+
+
 def _hold(request: web.Request, order_id: str, client: str) -> None:
     settings = request.app[SETTINGS]
     if not settings.max_open_quotes:
@@ -185,6 +193,7 @@ def _terms(
         deliver_by=pay_by + max(1, round(offering.estimated_delivery_hours * 3600)),
         acceptance_window=settings.acceptance_window,
         answer_window=settings.answer_window,
+        arbiter=settings.arbiter or None,
         refund_policy=sha256(settings.refund_policy.encode()).hexdigest(),
         delivery_format=message.service_request.delivery_format or None,
         **ids,

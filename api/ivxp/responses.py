@@ -64,6 +64,8 @@ class StatusResponse(BaseModel):
     status: Word
     status_details: dict[str, str] | None = None
     client_satisfaction: int | None = None
+    closed_without_objection: bool | None = None
+    dispute: dict[str, object] | None = None
     created_at: str | None = None
     service_type: str
     service: str | None = None
@@ -115,6 +117,17 @@ class ConfirmedResponse(BaseModel):
     order_id: str
     confirmed_at: str
     order_status: Literal["client_confirmed"] | None = None
+    ledger: LedgerBlock | None = None
+
+
+class DisputeClosedResponse(BaseModel):
+    """How a dispute ended. `amount_micros` of a ruling is due back: a refund fulfils it."""
+
+    order_id: str
+    status: str
+    dispute: Literal["withdrawn", "ruled"]
+    outcome: Literal["client", "provider", "split"] | None = None
+    amount_micros: str | None = None
     ledger: LedgerBlock | None = None
 
 

@@ -7,8 +7,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from api.ivxp import models, responses
-from api.ivxp.confirm import post_confirm, post_dispute
+from api.ivxp.confirm import post_confirm
 from api.ivxp.deliver import post_deliver, post_delivery, post_payment
+from api.ivxp.dispute import post_dispute, post_ruling, post_withdrawal
 from api.ivxp.orders import get_download, get_status
 from api.ivxp.quote import get_catalog, post_request
 from api.ivxp.stream import get_stream
@@ -73,6 +74,20 @@ IVXP_ROUTES: Final = [
         "Dispute the delivery",
         models.DisputeRequest,
         responses.DisputedResponse,
+    ),
+    _post(
+        "/ivxp/orders/{order_id}/dispute/withdraw",
+        post_withdrawal,
+        "Withdraw a dispute",
+        models.SignedRequest,
+        responses.DisputeClosedResponse,
+    ),
+    _post(
+        "/ivxp/orders/{order_id}/dispute/ruling",
+        post_ruling,
+        "Rule on a dispute",
+        models.SignedRequest,
+        responses.DisputeClosedResponse,
     ),
     Route(
         "GET",

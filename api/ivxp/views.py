@@ -37,8 +37,7 @@ def word_1_0(order: OrderView) -> str:
         return _WORDS_1_0[order.status]
     if order.content_hash is not None:
         return "delivered"
-    before = [s for s in order.status_at if s != Status.DISPUTED]
-    latest = max(before, key=lambda s: order.status_at[s], default=Status.PAID)
+    *_, latest = (s for s in order.status_at if s != Status.DISPUTED)
     return _WORDS_1_0[Status(latest)]
 
 
@@ -80,7 +79,14 @@ def _rich(order: OrderView, now: UnixMs, *, strict: bool) -> dict[str, object]:
         body["client_satisfaction"] = order.rating
     if strict:
         return body
-    known = {"protocol": PROTOCOL_1_1, "created_at": iso_of(UnixMs(order.created_ms))}
+    known: dict[str, object] = {
+        "protocol": PROTOCOL_1_1,
+        "created_at": iso_of(UnixMs(order.created_ms)),
+    }
+    if order.acceptance_lapsed:
+        known["closed_without_objection"] = True
+    if order.dispute is not None:
+        known["dispute"] = dict(order.dispute)
     return body | known | _beyond(order, now)
 
 

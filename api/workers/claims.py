@@ -9,7 +9,9 @@ import structlog
 from aiohttp import web
 
 from api.keys import CHAIN, LEDGER, LIMITS, VIEWS
+from api.workers.watcher import WATCHER
 from ledger.chain import Chain
+from ledger.chain_transfers import Way
 from ledger.commands import ResolveClaim
 from ledger.errors import LedgerError
 from ledger.finding import ChainView
@@ -38,6 +40,8 @@ async def _resolve(
         finding = await chain.lookup(claim.key)
     if finding.view in _SILENT:
         return
+    if finding.view is ChainView.NOT_FOUND and _is_listed(app, claim.key):
+        return  # a node that lists its log has not served its receipt yet
     ledger = app[LEDGER]
     try:
         receipt = await ledger.execute(claim.order_id, ResolveClaim(finding, ledger.clock()))
@@ -47,3 +51,9 @@ async def _resolve(
         return
     if receipt.events:
         app[LIMITS].release_quote(claim.order_id)
+
+
+def _is_listed(app: web.Application, tx_hash: str) -> bool:
+    watcher = app.get(WATCHER)
+    scan = watcher.scan if watcher is not None else None
+    return scan is not None and tx_hash in scan.waiting[Way.IN]

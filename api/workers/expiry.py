@@ -11,8 +11,9 @@ from ledger.chain_policy import Policy
 from ledger.chain_transfers import Way
 from ledger.commands import ExpireQuote
 from ledger.errors import LedgerError
+from ledger.matching import is_candidate
 from ledger.order import Order, Status
-from ledger.scan import Scan, is_candidate
+from ledger.scan import Scan
 
 _log = structlog.get_logger(__name__)
 
@@ -33,14 +34,13 @@ async def _expire(app: web.Application, scan: Scan, order: Order, policy: Policy
     block = scan.settled if policy.waits_for_safe(order.terms.price) else scan.deep
     if block is None or scan.head is None or block.timestamp <= order.terms.pay_by:
         return
-    head_time = scan.head.timestamp
-    if any(is_candidate(w, order, head_time=head_time) for w in scan.waiting[Way.IN].values()):
-        return
-    ledger = app[LEDGER]
+    ledger, waiting = app[LEDGER], scan.waiting[Way.IN].values()
     command = ExpireQuote(
         scanned_block=block.number,
         scanned_block_time=block.timestamp,
-        candidate_transfers=False,
+        candidate_transfers=any(
+            is_candidate(each, order, head_time=scan.head.timestamp) for each in waiting
+        ),
         now=ledger.clock(),
     )
     try:
@@ -48,7 +48,7 @@ async def _expire(app: web.Application, scan: Scan, order: Order, policy: Policy
         # that a node shows only later is counted all the same.
         await ledger.execute(order.id, command)
     except LedgerError as error:
-        # A claim may have come in between; it is judged first.
-        _log.info("quote not expired", code=error.code)
+        # A transfer that may be its payment waits, or a claim came in between: judged first.
+        _log.debug("quote not expired", code=error.code)
         return
     app[LIMITS].release_quote(order.id)

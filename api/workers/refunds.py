@@ -12,6 +12,7 @@ from aiohttp import web
 
 from api.keys import CHAIN, LEDGER, VIEWS
 from api.sync import execute
+from api.workers.gone import is_over
 from api.workers.watcher import views_are_up
 from ledger.chain import Chain
 from ledger.chain_transfers import Way
@@ -19,9 +20,10 @@ from ledger.commands import RecordRefund
 from ledger.errors import ChainUnavailable, LedgerError, PaymentPending, PaymentRefused
 from ledger.event import Transfer
 from ledger.finding import ChainView, Finding
+from ledger.matching import match_refund
 from ledger.order import Order
 from ledger.receipt import Receipt
-from ledger.scan import SETTLE_BLOCKS, Scan, Waiting, match_refund
+from ledger.scan import Scan, Waiting
 
 _log = structlog.get_logger(__name__)
 
@@ -63,19 +65,20 @@ async def record_named_refund(app: web.Application, order_id: str, tx_hash: str)
 
 
 def _is_safe(finding: Finding) -> bool:
-    deep = finding.finality != "sealed" or finding.depth >= SETTLE_BLOCKS
-    return finding.view is ChainView.MINED and deep
+    return finding.view is ChainView.MINED and finding.finality != "sealed"
 
 
 async def _judge(app: web.Application, chain: Chain, scan: Scan, each: Waiting) -> None:
-    finding = await chain.refund_lookup(each.tx_hash)
+    each.seen = await chain.inspect(each.tx_hash, Way.OUT)
+    finding = each.seen.finding
     if finding.view in (ChainView.UNAVAILABLE, ChainView.SHALLOW):
         return
     claimed = app[LEDGER].store.claimed([t.key for t in finding.transfers])
     for transfer in finding.transfers:
         if transfer.key not in claimed and not await _record(app, finding, transfer):
             return
-    scan.done(Way.OUT, each)
+    if await is_over(chain, scan, each):
+        scan.done(Way.OUT, each)
 
 
 async def _record(app: web.Application, finding: Finding, transfer: Transfer) -> bool:

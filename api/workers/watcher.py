@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from api.keys import CHAIN, LEDGER, LIMITS, RUNNER, SETTINGS, VIEWS
+from api.workers.gone import is_over
 from ledger.chain import Chain
 from ledger.chain_place import PlaceFile, read_place, write_place
 from ledger.chain_scan import Span, Swept
@@ -17,18 +18,8 @@ from ledger.chain_transfers import Way
 from ledger.commands import RecordTransfers
 from ledger.errors import ChainUnavailable, LedgerError
 from ledger.event import Transfer
-from ledger.finding import ChainView
-from ledger.scan import (
-    CLOCK_SKEW_S,
-    Match,
-    Place,
-    Scan,
-    Unpaid,
-    Waiting,
-    match,
-    order_named,
-    unpaid,
-)
+from ledger.matching import CLOCK_SKEW_S, Match, Unpaid, heir, match, order_named, unpaid
+from ledger.scan import Place, Scan, Waiting
 from ledger.values import ZERO_ADDRESS, UnixMs
 
 AT_ONCE: Final = 8
@@ -96,7 +87,7 @@ class Watcher:
         async def look(each: Waiting) -> bool:
             """Look unless a later look can show nothing new; say whether it was done."""
             is_safe = scan.is_settled(each)
-            if each.is_mined and each.seen_safe >= is_safe:
+            if each.is_mined and not each.unshown and each.seen_safe >= is_safe:
                 return False
             async with gate:
                 each.seen, each.seen_safe = await chain.inspect(each.tx_hash), is_safe
@@ -108,16 +99,12 @@ class Watcher:
 
     async def _judge(self, chain: Chain, scan: Scan, each: Waiting, *, is_fresh: bool) -> None:
         """Record the transfers of a transaction that can be given away now."""
-        if each.seen is None or not each.is_mined:
-            gone = (ChainView.NOT_FOUND, ChainView.REVERTED)
-            if each.seen is not None and each.seen.finding.view in gone and scan.is_settled(each):
-                scan.done(Way.IN, each)
-            return
-        left = self._undecided(each.seen.finding.transfers)
+        mined = each.seen.finding.transfers if each.seen is not None and each.is_mined else ()
+        left = self._undecided(mined)
         if not left:
-            scan.done(Way.IN, each)
+            await self._end(chain, scan, each)
             return
-        found = [(t, await self._match(t, each)) for t in left]
+        found = [(t, await self._match(t, each, left)) for t in left]
         given = [(t, m.order_id) for t, m in found if m.order_id is not None]
         settled = scan.is_settled(each)
         nobodys = [t for t, m in found if m.order_id is None and not m.waits and settled]
@@ -135,6 +122,10 @@ class Watcher:
             # again. After it, the log knows them and records none of them a second time.
             await self._app[LEDGER].record_unattributed(nobodys)
         if not self._undecided(left):
+            await self._end(chain, scan, each)
+
+    async def _end(self, chain: Chain, scan: Scan, each: Waiting) -> None:
+        if await is_over(chain, scan, each):
             scan.done(Way.IN, each)
 
     def _undecided(self, transfers: tuple[Transfer, ...] | list[Transfer]) -> list[Transfer]:
@@ -144,13 +135,15 @@ class Watcher:
         given_up = ledger.log_state.unattributed
         return [t for t in transfers if t.key not in claimed and t.key not in given_up]
 
-    async def _match(self, transfer: Transfer, each: Waiting) -> Match:
+    async def _match(self, transfer: Transfer, each: Waiting, left: list[Transfer]) -> Match:
         """Find the order of a transfer: by its nonce, else by its payer and amount.
 
         Where the client's own word is on its way, that is waited for.
         """
+        if each.seen is None:
+            return Match(None, waits=True)
         views, payer = self._app[VIEWS], f"{transfer.chain}:{transfer.sender}"
-        nonce = each.seen.nonces.get(transfer.ordinal) if each.seen else None
+        nonce = each.seen.nonces.get(transfer.ordinal)
         if nonce is not None:
             # A quote without a wallet may be paid by whoever names it.
             nobody = f"{transfer.chain}:{ZERO_ADDRESS}"
@@ -159,11 +152,15 @@ class Watcher:
                 return Match(named)
         if views.has_claim(transfer.tx_hash):
             return Match(None, waits=True)
+        lacking = await self._lacking(payer, transfer.amount)
+        if (of := heir(transfer, each.seen.finding.transfers, left, lacking)) is not None:
+            return Match(of)
         nameless = await self._lacking(f"{transfer.chain}:{ZERO_ADDRESS}", transfer.amount)
-        if any(o.open and o.since <= transfer.block_time + CLOCK_SKEW_S for o in nameless):
+        first, time = each.first_block, transfer.block_time
+        if any(o.open and o.was_quoted_before(first, time) for o in nameless):
             # It may be the payment of a quote without a wallet, which only its notice can say.
             return Match(None, waits=True)
-        found = match(transfer, await self._lacking(payer, transfer.amount))
+        found = match(transfer, lacking, first_block=first)
         if found.order_id is not None or found.waits:
             return found
         until = UnixMs((transfer.block_time + CLOCK_SKEW_S) * 1000)

@@ -88,6 +88,9 @@ class Middleman:
             return response
         await response.prepare(request)
         pieces = 0
+        if answer.content.at_eof():
+            await response.write_eof()
+            return response
         async for piece, _ in answer.content.iter_chunks():
             if pieces == fault.cut_after:
                 _cut(request)

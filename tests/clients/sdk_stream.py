@@ -62,7 +62,7 @@ async def _connection(session: aiohttp.ClientSession, url: str, on_event: OnEven
     headers = {"Accept": "text/event-stream"}
     whole = aiohttp.ClientTimeout(total=None)
     async with session.get(URL(url, encoded=True), headers=headers, timeout=whole) as response:
-        if not 200 <= response.status <= 299:
+        if not 200 <= response.status <= 299 or response.content.at_eof():
             return None
         async for chunk, _ in response.content.iter_chunks():
             for kind, data in events_of(chunk):

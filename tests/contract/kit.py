@@ -20,6 +20,7 @@ from ledger.service import Clock, system_clock
 from ledger.values import UnixMs
 from scripts.buyer import Buyer, utc_now
 from scripts.devchain import DevChain
+from tests.contract.described import Watch
 from tests.support.chain import account_named, funded_account
 
 PAYMENT_ADDRESS = "0x00000000000000000000000000000000000000aa"
@@ -124,8 +125,11 @@ async def serving(
     """Run the application behind a real socket for the length of a block."""
     app = make_app(make_settings(folder, chain, **changes), clock=clock)
     prepare(app)
+    watch = Watch()
+    watch.install(app)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         yield Service(app, str(server.make_url("")).rstrip("/"), session, folder)
+    watch.require_as_described()
 
 
 def payer(chain: DevChain, service: Service, name: str, micros: int = 10_000_000) -> Buyer:

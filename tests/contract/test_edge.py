@@ -250,21 +250,6 @@ async def ask_without_end(service: Service, writer: asyncio.StreamWriter) -> Non
             assert (await asked(service.url, HEALTH))[0] == 200
 
 
-async def test_a_reader_that_is_slow_but_reads_is_not_cut(tmp_path: Path) -> None:
-    many = 4000
-    async with edge_of(tmp_path, send_timeout=0.4) as place, connected(place.urls[0]) as stream:
-        request = b"GET /ivxp/catalog HTTP/1.1\r\nHost: x\r\n\r\n"
-        sending = asyncio.create_task(send_all(stream[1], request * many))
-        for _ in range(many):
-            assert (await answer_of(stream))[0] == 200
-        await sending
-
-
-async def send_all(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
-    await writer.drain()
-
-
 async def test_a_connection_too_many_is_told_so_at_once_and_a_place_that_is_free_is_given(
     tmp_path: Path,
 ) -> None:

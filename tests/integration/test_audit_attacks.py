@@ -54,7 +54,15 @@ from ledger.payment_events import (
 from ledger.signing import EVENT_PREFIX, Signer
 from ledger.store_sqlite import ContentRow
 from ledger.tiles import Tree
-from ledger.values import LOG_STREAM, ZERO_LEAF, UnixMs, new_order_id, order_stream, stream_key
+from ledger.values import (
+    LOG_STREAM,
+    ZERO_LEAF,
+    UnixMs,
+    iso_of,
+    new_order_id,
+    order_stream,
+    stream_key,
+)
 from tests.support import ledger_files as lf
 
 WALLET = Signer(lf.WALLET_SECRET)
@@ -503,7 +511,8 @@ def an_acceptance_lapsed_too_early(f: Forge) -> None:
 
 def a_withdrawal_without_a_dispute(f: Forge) -> None:
     case = f.delivered()
-    case.add(DisputeWithdrawn(client=lf.CLIENT.sign(f"Withdraw {case.order_id}")))
+    text = f"Withdraw dispute: {case.order_id} | Timestamp: {iso_of(UnixMs(f.now))}"
+    case.add(DisputeWithdrawn(client=lf.CLIENT.sign(text)))
 
 
 def foreign_content_erased(f: Forge) -> None:

@@ -13,6 +13,7 @@ from web3 import Web3
 from web3.logs import DISCARD
 
 from ledger.chain import Chain
+from ledger.chain_quorum import SETTLE_BLOCKS
 from ledger.errors import ChainUnavailable, Misconfigured
 from ledger.event import Transfer
 from ledger.finding import ChainView
@@ -233,6 +234,29 @@ async def test_a_large_payment_waits_for_a_safe_block(
     chain.mine(2)
     finding = await looker.lookup(tx_hash)
     assert (finding.view, finding.finality) == (ChainView.MINED, "finalized")
+
+
+async def test_what_a_safe_block_is_where_a_node_knows_none(
+    looker_of: LookerOf, payee: str, name: str
+) -> None:
+    def no_tags(pairs: Pairs) -> None:
+        for asked, answer in pairs:
+            if asked["params"] and asked["params"][0] in ("safe", "finalized"):
+                answer["result"] = None
+
+    # So many blocks move the time: not on the chain that tests share.
+    with DevChain() as own, RpcProxy(own.rpc_url) as proxy:
+        tx_hash = own.transfer(funded_account(own, name, USDC).key, payee, USDC)
+        proxy.rewrite(no_tags)
+        large = looker_of(proxy.url, safe_above=1)
+        assert (await large.lookup(tx_hash)).view is ChainView.SHALLOW
+
+        own.mine(SETTLE_BLOCKS)
+        nothing = await large.lookup(NOWHERE)
+        settled = own.rpc("eth_getBlockByNumber", [hex(own.head() - SETTLE_BLOCKS), False])
+
+        assert nothing.safe_time == int(settled["timestamp"], 16)
+        assert (await large.lookup(tx_hash)).finality == "safe"
 
 
 async def test_a_reorganisation_that_drops_the_transaction_leaves_nothing(

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ledger.chain_quorum import SETTLE_BLOCKS
+from ledger.commands import ExpireQuote
+from ledger.decide import OrderCommand
+from ledger.matching import NOTICE_GRACE_S
 from ledger.money import Bucket
 from ledger.order_events import QuoteExpired
-from ledger.scan import NOTICE_GRACE_S
+from ledger.payment_events import PaymentClaimClosed
+from ledger.receipt import Receipt
+from ledger.service import Ledger
 from scripts.devchain import DevChain
 from scripts.rpc_proxy import Pairs, RpcProxy
 from tests.contract.kit import ECHO_MICROS, MovableClock
@@ -118,6 +124,90 @@ async def test_a_claim_that_is_still_open_keeps_the_quote(shop: Shop, own: DevCh
     await shop.look()
 
     assert shop.kinds(order_id) == ["quoted", "payment_claimed"]
+
+
+async def test_claims_of_nothing_end_on_a_node_that_knows_no_safe_block(
+    tmp_path: Path, own: DevChain, proxy: RpcProxy
+) -> None:
+    def no_tags(pairs: Pairs) -> None:
+        for asked, answer in pairs:
+            if asked["params"] and asked["params"][0] in ("safe", "finalized"):
+                answer.pop("result", None)
+                answer["error"] = {"code": -32602, "message": "unknown block tag"}
+
+    proxy.rewrite(no_tags)
+    async with open_shop(tmp_path, own, "tags", rpc_urls=proxy.url) as shop:
+        buyer = shop.buyer("claims")
+        order_id = await shop.quote(buyer)
+        for each in ("aa", "bb", "cc"):
+            assert (await shop.notice(buyer, order_id, "0x" + each * 32)).status == 402
+        blocked = await shop.notice(buyer, order_id, "0x" + "dd" * 32)
+        assert blocked.body["error"] == "TOO_MANY_CLAIMS"
+
+        pass_time(own)
+        await shop.look()
+        assert shop.kinds(order_id) == ["quoted", *["payment_claimed"] * 3]
+        own.mine(SETTLE_BLOCKS)
+        await shop.service.recorded(order_id, 7)
+
+        assert shop.kinds(order_id)[4:] == ["payment_claim_closed"] * 3
+        assert {e.reason for e in shop.events(order_id) if isinstance(e, PaymentClaimClosed)} == {
+            "absent"
+        }
+        await shop.look()
+        assert shop.kinds(order_id)[-1] == "expired"
+
+
+async def test_a_claim_whose_log_is_listed_is_not_absent(
+    tmp_path: Path, own: DevChain, proxy: RpcProxy
+) -> None:
+    def without_receipts(pairs: Pairs) -> None:
+        for asked, answer in pairs:
+            if asked["method"] == "eth_getTransactionReceipt":
+                answer["result"] = None
+
+    proxy.rewrite(without_receipts)
+    async with open_shop(tmp_path, own, "listed", rpc_urls=proxy.url, loop_interval=0.02) as shop:
+        buyer, other = shop.buyer("listed"), shop.buyer("other")
+        order_id, bogus = await shop.quote(buyer), await shop.quote(other)
+        await shop.notice(buyer, order_id, shop.pay(buyer))
+        await shop.look()
+        await shop.notice(other, bogus, "0x" + "aa" * 32)
+
+        pass_time(own)
+        await shop.look_when_safe()
+        await shop.service.recorded(bogus, 3)
+        assert shop.kinds(order_id) == ["quoted", "payment_claimed"]
+
+        proxy.restore()
+        await shop.service.recorded(order_id, 4)
+        assert shop.kinds(order_id)[2:4] == ["paid", "processing"]
+
+
+async def test_the_decision_to_expire_knows_of_a_transfer_that_may_pay(
+    shop: Shop, own: DevChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    execute = Ledger.execute
+
+    async def noted(ledger: Ledger, order_id: str, command: OrderCommand) -> Receipt:
+        if isinstance(command, ExpireQuote):
+            told.append(command.candidate_transfers)
+        return await execute(ledger, order_id, command)
+
+    buyer = shop.buyer("undecided")
+    orders = [
+        await shop.quote(buyer),
+        await shop.quote(buyer),
+        await shop.quote(shop.buyer("none")),
+    ]
+    shop.pay(buyer)
+    pass_time(own)
+    monkeypatch.setattr(Ledger, "execute", noted)
+    await shop.look()
+
+    assert sorted(told) == [False, True, True]
+    assert [shop.kinds(each)[1:] for each in orders] == [[], [], ["expired"]]
 
 
 async def test_a_payment_in_time_counts_although_it_is_found_after_the_end(

@@ -12,6 +12,7 @@ from ledger.errors import PaymentPending, PaymentRefused
 from ledger.order import Status
 from scripts.buyer import Buyer
 from scripts.devchain import DevChain
+from scripts.rpc_proxy import Pairs, RpcProxy
 from tests.contract.kit import ECHO_MICROS
 from tests.support.watching import Shop, open_shop
 
@@ -49,6 +50,30 @@ async def test_the_whole_sum_back_makes_the_order_refunded(shop: Shop, name: str
     assert {"refund_recorded", "refunded"} <= set(shop.kinds(order_id))
     assert (order.status, order.money.held) == (Status.REFUNDED, 0)
     assert [tx for _, tx, _ in order.money.returned] == [tx_hash]
+
+
+async def test_a_refund_whose_receipt_comes_late_is_not_lost(
+    tmp_path: Path, chain: DevChain, name: str
+) -> None:
+    def without_receipts(pairs: Pairs) -> None:
+        for asked, answer in pairs:
+            if asked["method"] == "eth_getTransactionReceipt":
+                answer["result"] = None
+
+    with RpcProxy(chain.rpc_url) as proxy:
+        async with open_shop(tmp_path, chain, name, rpc_urls=proxy.url) as shop:
+            buyer = shop.buyer(name)
+            order_id = await paid(shop, buyer)
+            shop.give_back(buyer, ECHO_MICROS)
+            proxy.rewrite(without_receipts)
+            for _ in range(3):
+                await shop.look_when_safe()
+            assert "refund_recorded" not in shop.kinds(order_id)
+
+            proxy.restore()
+            await shop.look()
+
+            assert (await shop.order(order_id)).status is Status.REFUNDED
 
 
 async def test_what_was_paid_too_much_goes_back_as_a_part(shop: Shop, name: str) -> None:

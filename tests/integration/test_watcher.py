@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 from api.keys import LEDGER
 from api.workers.watcher import PLACE_FILE
+from ledger.chain_transfers import Way
 from ledger.money import Bucket
 from ledger.values import ZERO_ADDRESS
 from scripts.buyer import Buyer
-from scripts.devchain import DevChain
+from scripts.devchain import DevChain, encode_call
 from scripts.rpc_proxy import Pairs, RpcProxy
-from tests.contract.kit import ECHO_MICROS
+from tests.contract.kit import ECHO_MICROS, MovableClock
 from tests.support.chain import account_named, mining_paused
 from tests.support.watching import SAFE_AFTER, Shop, open_shop
 
@@ -167,6 +169,28 @@ async def test_a_second_payment_of_a_paid_order_is_nobodys(shop: Shop, name: str
     assert [t.tx_hash for t in shop.unattributed()] == [txs[1]]
 
 
+async def test_an_order_above_the_limit_waits_for_safe_blocks_in_however_many_parts_it_is_paid(
+    tmp_path: Path, chain: DevChain, name: str
+) -> None:
+    half = ECHO_MICROS // 2
+    async with open_shop(
+        tmp_path, chain, name, safe_above_usdc=f"{half / 10**6}", loop_interval=60
+    ) as shop:
+        buyer = shop.buyer(name)
+        order_id = await shop.quote(buyer)
+        first, second = shop.pay(buyer, half), shop.pay(buyer, half)
+        answers = [await shop.notice(buyer, order_id, tx_hash) for tx_hash in (first, second)]
+        await shop.look()
+        assert [answer.status for answer in answers] == [402, 402]
+        assert shop.kinds(order_id) == ["quoted", "payment_claimed", "payment_claimed"]
+
+        chain.mine(SAFE_AFTER)
+        answers = [await shop.notice(buyer, order_id, tx_hash) for tx_hash in (first, second)]
+
+        assert [answer.status for answer in answers] == [402, 200]
+        assert shop.kinds(order_id)[3:6] == ["payment_partial", "paid", "processing"]
+
+
 async def test_the_exact_rest_of_a_part_is_found_without_a_notice(shop: Shop, name: str) -> None:
     buyer = shop.buyer(name)
     order_id = await shop.quote(buyer)
@@ -196,6 +220,56 @@ async def test_money_of_a_stranger_is_recorded_once_and_can_still_be_claimed(
     assert shop.kinds(order_id) == ["quoted"]
     (await shop.notice(buyer, order_id, tx_hash)).require(200)
     assert shop.kinds(order_id)[1] == "paid"
+
+
+async def test_a_quote_that_somebody_takes_after_a_transfer_gets_nothing_of_it(
+    shop: Shop, name: str
+) -> None:
+    payer = shop.buyer(name)
+    tx_hash = shop.pay(payer)
+    # The quote is in the payer's name, and nobody but the payer could prove another.
+    theirs = await shop.quote(payer)
+
+    await shop.look()
+    await shop.look_when_safe()
+
+    assert shop.kinds(theirs) == ["quoted"]
+    (await shop.notice(payer, theirs, tx_hash)).require(200)
+    assert shop.kinds(theirs)[1] == "paid"
+
+
+async def test_what_the_payer_pays_after_the_quote_still_goes_to_it(shop: Shop, name: str) -> None:
+    payer = shop.buyer(name)
+    early = shop.pay(payer)
+    order_id = await shop.quote(payer)
+    late = shop.pay(payer)
+
+    await shop.look()
+
+    [applied] = (await shop.order(order_id)).money.of(Bucket.APPLIED)
+    assert applied.tx_hash == late != early
+
+
+async def test_a_quote_made_while_the_chain_was_silent_gets_what_is_later_by_the_clock(
+    tmp_path: Path, proxy: RpcProxy, chain: DevChain, name: str
+) -> None:
+    clock = MovableClock()
+    async with open_shop(tmp_path, chain, name, clock=clock, rpc_urls=proxy.url) as shop:
+        payer, honest = shop.buyer(name), shop.buyer(name + ": honest")
+        proxy.cut()
+        shop.pay(payer)
+        # By this clock the one quote is older than every block here, the other one newer.
+        clock.offset_ms = (chain.head_time() - int(time.time()) - 5) * 1000
+        before = await shop.quote(honest)
+        clock.offset_ms += 60_000
+        after = await shop.quote(payer)
+        shop.pay(honest)
+        proxy.restore()
+
+        await shop.look()
+
+        assert (await shop.order(before)).not_before is None
+        assert [shop.kinds(each)[1:2] for each in (before, after)] == [["paid"], []]
 
 
 async def test_two_transfers_of_one_transaction_go_to_their_own_orders(
@@ -228,6 +302,55 @@ async def test_logs_that_a_node_lacks_at_first_are_found_by_the_next_reading(
         shop.pay(buyer)
         proxy.rewrite(without_logs)
         await shop.look()
+        assert shop.kinds(order_id) == ["quoted"]
+
+        proxy.restore()
+        await shop.look_when_safe()
+
+        assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+
+
+def without_receipts(pairs: Pairs) -> None:
+    for asked, answer in pairs:
+        if asked["method"] == "eth_getTransactionReceipt":
+            answer["result"] = None
+
+
+async def test_a_transfer_whose_receipt_comes_long_after_its_block_is_safe_is_not_lost(
+    tmp_path: Path, chain: DevChain, proxy: RpcProxy, name: str
+) -> None:
+    async with open_shop(tmp_path, chain, name, rpc_urls=proxy.url) as shop:
+        buyer = shop.buyer(name)
+        order_id = await shop.quote(buyer)
+        paid, strange = shop.pay(buyer), shop.pay(shop.buyer(name + ": stranger"), 11)
+        proxy.rewrite(without_receipts)
+        for _ in range(3):
+            await shop.look_when_safe()
+        assert {paid, strange} == set(shop.scan.waiting[Way.IN])
+
+        proxy.restore()
+        await shop.look_when_safe()
+
+        assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+        assert [t.tx_hash for t in shop.unattributed()] == [strange]
+        assert not any(shop.scan.waiting.values())
+
+
+async def test_a_receipt_without_the_log_that_was_listed_ends_nothing(
+    tmp_path: Path, chain: DevChain, proxy: RpcProxy, name: str
+) -> None:
+    def bare(pairs: Pairs) -> None:
+        for asked, answer in pairs:
+            if asked["method"] == "eth_getTransactionReceipt" and answer["result"]:
+                answer["result"] |= {"logs": [], "logsBloom": "0x" + "00" * 256}
+
+    async with open_shop(tmp_path, chain, name, rpc_urls=proxy.url) as shop:
+        buyer = shop.buyer(name)
+        order_id = await shop.quote(buyer)
+        shop.pay(buyer)
+        proxy.rewrite(bare)
+        await shop.look()
+        await shop.look_when_safe()
         assert shop.kinds(order_id) == ["quoted"]
 
         proxy.restore()
@@ -369,6 +492,45 @@ async def test_a_new_payment_stands_in_for_one_that_left_the_chain(
     assert not order.paused
     assert [t.tx_hash for t in order.money.of(Bucket.APPLIED)] == [found]
     assert [t.tx_hash for t in order.money.of(Bucket.ORPHANED)] == [lost]
+
+
+@pytest.mark.parametrize("before", [0, 100], ids=["at another place", "with another amount"])
+async def test_a_transaction_that_is_mined_again_as_something_else_counts_as_what_arrived(
+    tmp_path: Path, name: str, before: int
+) -> None:
+    """The token takes a fee here, which has a log of its own before that of what is left."""
+    with DevChain(slots_in_an_epoch=2) as own:
+        async with open_shop(tmp_path, own, name, loop_interval=0.02) as shop:
+            buyer = shop.buyer(name)
+            set_fee(own, before)
+            order_id = await shop.quote(buyer)
+            tx_hash = shop.pay(buyer, ECHO_MICROS * 10_000 // (10_000 - before) + 1)
+            (await shop.notice(buyer, order_id, tx_hash)).require(200)
+            raw = own.raw_transaction(tx_hash)
+            dearer = own.raw_transaction(set_fee(own, 300))
+
+            own.reorg(2, [(dearer, 0), (raw, 0)])
+            while "payment_restored" not in shop.kinds(order_id):
+                known = len(shop.kinds(order_id))
+                await shop.look()
+                if "payment_restored" not in shop.kinds(order_id):
+                    await shop.service.recorded(order_id, known + 1)
+
+            order = await shop.order(order_id)
+            [(_, amount)] = [each for each in shop.incoming() if each[0] == tx_hash]
+            assert order.money.received == amount < ECHO_MICROS
+            assert order.paused
+            rest = shop.pay(buyer, (ECHO_MICROS - amount) * 100 // 97 + 1)
+            await shop.notice(buyer, order_id, rest)
+            assert not (await shop.order(order_id)).paused
+
+
+def set_fee(chain: DevChain, basis_points: int) -> str:
+    """Let the token of a chain keep a part of what is sent."""
+    collector = account_named("collector").address
+    knobs = [basis_points, collector, False]
+    data = encode_call("usdc_like", "setTestKnobs", *knobs)
+    return chain.send(chain.minter.key, to=chain.usdc_address, data=data)
 
 
 async def test_when_a_safe_block_is_replaced_its_successors_are_read_anew(

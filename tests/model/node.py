@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+from ledger.chain_bloom import bloom_of
 from ledger.chain_transfers import AUTHORIZATION_TOPIC, TRANSFER_TOPIC
 
 Json = dict[str, Any]
@@ -184,7 +185,11 @@ class ScriptedChain:
         return tags[tag].number if tag in tags else int(tag, 16)
 
     def _logs(self, query: Mapping[str, Any]) -> list[Json]:
-        first, last = self._number(query["fromBlock"]), self._number(query["toBlock"])
+        if "blockHash" in query:
+            numbers = [block.number for block in self.blocks if block.hash == query["blockHash"]]
+            first, last = (*numbers, *numbers) or (self.head.number + 1, 0)
+        else:
+            first, last = self._number(query["fromBlock"]), self._number(query["toBlock"])
         if first > self.head.number:
             raise Refused(OUT_OF_RANGE, "BlockOutOfRangeError")
         return [
@@ -221,6 +226,7 @@ def _receipt(mined: Mined) -> Json:
         "from": mined.tx.sender,
         "to": mined.tx.to,
         "logs": [_log(mined, ordinal) for ordinal in range(len(mined.tx.logs))],
+        "logsBloom": bloom_of(v for log in mined.tx.logs for v in (log.address, *log.topics)),
     }
 
 

@@ -82,13 +82,14 @@ class Wire:
     async def ask_all(self, asks: Sequence[Ask]) -> list[Answer]:
         """Send all requests at once and return their answers in order."""
         self._writer.write(b"".join(each.raw for each in asks))
-        return [await self._answer() for _ in asks]
+        return [await self._answer(has_body=each.method != "HEAD") for each in asks]
 
-    async def _answer(self) -> Answer:
+    async def _answer(self, *, has_body: bool) -> Answer:
         head = (await self._reader.readuntil(END_OF_HEAD)).decode().split("\r\n")
         pairs = (line.split(": ", 1) for line in head[1:] if line)
         headers = {name.lower(): value for name, value in pairs}
-        body = await self._reader.readexactly(int(headers["content-length"]))
+        length = int(headers["content-length"]) if has_body else 0
+        body = await self._reader.readexactly(length)
         return Answer(int(head[0].split()[1]), orjson.loads(body) if body else {}, headers)
 
 

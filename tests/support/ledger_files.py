@@ -305,8 +305,11 @@ class Story:
 
     async def rule(self, amount: int) -> None:
         now = self.teller.tick()
-        text = f"Ruling: {self.order_id} | Amount: {amount} | Timestamp: {iso_of(now)}"
-        await self.do(c.RuleDispute(ARBITER.sign(text), "split", amount, now))
+        text = (
+            f"Rule dispute: {self.order_id} | Outcome: split | Amount: {amount}"
+            f" | Timestamp: {iso_of(now)}"
+        )
+        await self.do(c.RuleDispute(ARBITER.sign(text), now, "split", amount, now))
 
     async def give_back(self, name: str, amount: int = PRICE) -> None:
         await self.do(c.RecordRefund(mined(self.refund(name, amount)), self.teller.tick()))

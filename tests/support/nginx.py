@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,14 @@ import pytest
 from scripts.nginx import NginxMissingError, find_nginx
 
 SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
-END_SECONDS = 10
-BACKLOG = 512
+PREFIX = "/agents/ledger"
+CUT_OFF = (
+    ("location / {", f"location {PREFIX}/ {{"),
+    ("proxy_pass http://order_ledger;", "proxy_pass http://order_ledger/;"),
+)
+"""What a proxy has that cuts the prefix off: each line as it ships, and as docs/proxy.md has it."""
+WAIT_SECONDS = 10
+POLL_SECONDS = 0.01
 
 AROUND = """
 daemon off;
@@ -47,14 +54,14 @@ def program() -> Path:
 
 @dataclass(frozen=True)
 class Front:
-    """A port that nginx will answer on. Callers wait until it does."""
+    """A port that nginx will answer on, known before it does."""
 
     folder: Path
-    listener: socket.socket
+    address: tuple[str, int]
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        return f"http://{self.address[0]}:{self.address[1]}"
 
     @property
     def log(self) -> str:
@@ -65,24 +72,32 @@ class Front:
     def before(self, service_url: str, *changes: tuple[str, str]) -> Iterator[None]:
         """Run nginx before a service for the length of a block."""
         self._configure(service_url, changes)
-        descriptor = self.listener.fileno()
-        # nginx takes over a socket that is named so: the port is ours from the beginning.
         process = subprocess.Popen(
             [program(), "-p", self.folder, "-c", self.folder / "nginx.conf"],
-            env={**os.environ, "NGINX": f"{descriptor};"},
-            pass_fds=[descriptor],
             stderr=subprocess.DEVNULL,
         )
         try:
+            self._wait_for(process)
             yield
         finally:
             process.terminate()
-            process.wait(END_SECONDS)
+            process.wait(WAIT_SECONDS)
+
+    def _wait_for(self, process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + WAIT_SECONDS
+        while process.poll() is None and time.monotonic() < until:
+            try:
+                socket.create_connection(self.address).close()
+            except ConnectionRefusedError:
+                time.sleep(POLL_SECONDS)
+            else:
+                return
+        pytest.fail(f"nginx does not answer: {self.log}")
 
     def _configure(self, service_url: str, changes: tuple[tuple[str, str], ...]) -> None:
         site = SHIPPED.read_text("utf-8")
         for shipped, here in (
-            ("listen 80;", f"listen {self.url.removeprefix('http://')};"),
+            ("listen 80;", f"listen {self.url.removeprefix('http://')} reuseport;"),
             ("127.0.0.1:8402", service_url.removeprefix("http://")),
             ("/var/log/nginx", str(self.folder)),
             *changes,
@@ -98,6 +113,8 @@ def front(folder: Path) -> Iterator[Front]:
     """Hold a port for nginx, and a folder for what it writes."""
     folder.mkdir()
     program()
-    with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
-        listener.setblocking(False)  # noqa: FBT003 - the name of the method says what
-        yield Front(folder, listener)
+    with socket.socket() as held:
+        # Bound, but not listening: nobody else is given the port, and nginx may share it.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        yield Front(folder, held.getsockname())

@@ -14,8 +14,9 @@ from api.workers.chain_loop import follow_chain
 from api.workers.watcher import WATCHER
 from ledger.event import Event, Transfer
 from ledger.log_events import PaymentUnattributed
+from ledger.matching import nonce_of
 from ledger.order import Order
-from ledger.scan import Scan, nonce_of
+from ledger.scan import Scan
 from ledger.service import Clock, system_clock
 from scripts.buyer import Answer, Buyer
 from scripts.devchain import DevChain, encode_call

@@ -386,8 +386,11 @@ def withdraw(
     return WithdrawDispute(by.text(f"Withdraw: {ORDER_ID} | {stamp}"), UnixMs(stamp), now)
 
 
-def rule(*, by: Key = ARBITER, amount: int = PRICE) -> RuleDispute:
-    return RuleDispute(by.text(f"Ruling: {ORDER_ID} | {amount}"), "client", amount, NOW)
+def rule(
+    *, by: Key = ARBITER, amount: int = PRICE, outcome: str = "client", stamp: int = NOW
+) -> RuleDispute:
+    text = f"Rule dispute: {ORDER_ID} | Outcome: {outcome} | Amount: {amount}"
+    return RuleDispute(by.text(text), UnixMs(stamp), outcome, amount, NOW)  # type: ignore[arg-type]
 
 
 def lapse_acceptance(now: int) -> LapseAcceptance:

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer, unused_port
+from eth_utils.crypto import keccak
 
 from ledger.chain import TRANSFER_TOPIC, Chain
 from ledger.errors import ChainUnavailable, InvalidInput, Misconfigured
@@ -50,6 +51,21 @@ def block(number: int) -> Json:
     return {"number": hex(number), "hash": digest, "timestamp": hex(1_700_000_000 + number)}
 
 
+def bloom(logs: object) -> str:
+    """Return the filter of logs bit by bit, as the protocol's paper has it; of nonsense, none."""
+    bits = bytearray(256)
+    try:
+        values = [v for each in logs for v in (each["address"], *each["topics"])]  # type: ignore[attr-defined]
+        hashes = [keccak(hexstr=value) for value in values]
+    except (TypeError, KeyError, ValueError):
+        hashes = []
+    for digest in hashes:
+        for pair in (digest[0:2], digest[2:4], digest[4:6]):
+            bit = int.from_bytes(pair) & 2047
+            bits[255 - bit // 8] |= 1 << (bit % 8)
+    return "0x" + bits.hex()
+
+
 class FakeNode:
     """An endpoint on 127.0.0.1 whose answers a test changes before it asks."""
 
@@ -70,6 +86,8 @@ class FakeNode:
         self.change_items: Callable[[list[Json]], object] = lambda items: items
         self.raw: tuple[bytes, int] | None = None
         self.requests = 0
+        self.filters_receipts = True
+        """Whether a receipt without a filter of its logs gets the right one."""
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -87,6 +105,8 @@ class FakeNode:
         elif call["method"] == "eth_getBlockByNumber":
             tag = call["params"][0]
             result = self.tips[tag] if tag in self.tips else block(int(tag, 16))
+        if result is self.receipt and isinstance(result, dict) and self.filters_receipts:
+            result = {"logsBloom": bloom(result.get("logs")), **result}
         if isinstance(result, dict) and "error" in result:
             return {"jsonrpc": "2.0", "id": call["id"], **result}
         return {"jsonrpc": "2.0", "id": call["id"], "result": result}
@@ -200,6 +220,56 @@ async def test_an_answer_of_the_wrong_type_is_no_fact(
         node.tips[tag] = answer
 
     assert (await look(node, session)).view is ChainView.UNAVAILABLE
+
+
+def without_logs(receipt: Json) -> None:
+    receipt["logs"] = []
+
+
+def without_the_last_log(receipt: Json) -> None:
+    receipt["logs"].pop()
+
+
+def of_another_topic(receipt: Json) -> None:
+    receipt["logs"][0]["topics"][1] = topic(PAYEE)
+
+
+def without_filter(receipt: Json) -> None:
+    del receipt["logsBloom"]
+
+
+def half_a_filter(receipt: Json) -> None:
+    receipt["logsBloom"] = receipt["logsBloom"][: 2 + 256]
+
+
+def other_filter(receipt: Json) -> None:
+    receipt["logsBloom"] = "0x" + "00" * 256
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        without_logs,
+        without_the_last_log,
+        of_another_topic,
+        without_filter,
+        half_a_filter,
+        other_filter,
+    ],
+)
+async def test_a_receipt_whose_logs_do_not_fit_its_filter_is_no_fact(
+    node: FakeNode, session: ClientSession, lie: Change
+) -> None:
+    other = log(8, topics=[OTHER_HASH], address=PAYER)
+    receipt = (node.receipt or {}) | {"logs": [log(7), other]}
+    node.receipt = receipt | {"logsBloom": bloom(receipt["logs"])}
+    assert (await look(node, session)).view is ChainView.MINED
+
+    node.filters_receipts = False
+    lie(node.receipt)
+
+    finding = await look(node, session)
+    assert (finding.view, finding.transfers) == (ChainView.UNAVAILABLE, ())
 
 
 NO_PAYMENT: list[Json] = [

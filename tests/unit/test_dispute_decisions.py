@@ -200,6 +200,9 @@ def test_a_closed_dispute_takes_no_further_act(closing: OrderCommand) -> None:
 
     assert not order.dispute_open
     for command in (b.answer(), b.withdraw(), b.rule(), b.lapse_answer(ANSWER_ENDS * 1000 + 1)):
+        if type(command) is type(closing):
+            assert b.events_of(decided(order, command)) == []  # a repeat, not a further act
+            continue
         with pytest.raises(Rejected):
             decided(order, command)
 
@@ -251,22 +254,49 @@ def test_a_withdrawn_dispute_can_still_be_confirmed() -> None:
 
 
 def test_a_ruling_of_the_named_arbiter_is_recorded_with_its_amount() -> None:
-    command = b.rule(amount=1_000_000)
+    command = b.rule(amount=1_000_000, outcome="split")
 
     decision = decided(b.disputed_order(), command)
 
     assert b.events_of(decision) == [
-        DisputeRuled(arbiter=command.arbiter, outcome="client", amount=1_000_000)
+        DisputeRuled(arbiter=command.arbiter, outcome="split", amount=1_000_000)
     ]
     ruled = b.after(b.disputed_order(), decision).dispute
     assert ruled is not None
-    assert (ruled.open, ruled.ruled) == (False, "client")
+    assert (ruled.open, ruled.ruled, ruled.ruled_amount) == (False, "split", 1_000_000)
 
 
 @pytest.mark.parametrize("by", [b.STRANGER, b.CLIENT, b.PROVIDER])
 def test_a_ruling_signed_by_anybody_else_is_refused(by: b.Key) -> None:
     with pytest.raises(Unauthorized):
         decided(b.disputed_order(), b.rule(by=by))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "amount", "fits"),
+    [
+        ("client", b.PRICE, True),
+        ("client", b.PRICE - 1, False),
+        ("provider", 0, True),
+        ("provider", 1, False),
+        ("split", 1, True),
+        ("split", 0, False),
+        ("split", b.PRICE, False),
+        ("split", b.PRICE + 1, False),
+    ],
+)
+def test_the_amount_of_a_ruling_fits_its_outcome(outcome: str, amount: int, *, fits: bool) -> None:
+    command = b.rule(outcome=outcome, amount=amount)
+    if fits:
+        assert decided(b.disputed_order(), command).drafts
+    else:
+        with pytest.raises(Rejected):
+            decided(b.disputed_order(), command)
+
+
+def test_a_ruling_is_signed_with_the_present_time() -> None:
+    with pytest.raises(InvalidInput):
+        decided(b.disputed_order(), b.rule(stamp=b.NOW - 300_001))
 
 
 def test_an_order_whose_quote_names_no_arbiter_takes_no_ruling() -> None:

@@ -1,6 +1,7 @@
 """From what the chain shows to what is recorded: notices, claims, shortfalls, lateness."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, Literal
 
 import pytest
@@ -61,6 +62,10 @@ def with_claim(of: str = "a", *, order: Order | None = None, by: b.Key = b.CLIEN
 def own(*transfers: Transfer) -> dict[tuple[str, str, int], str]:
     """Return the claims that hold these transfers for the order itself."""
     return {t.key: b.STREAM for t in transfers}
+
+
+PART = b.mined(b.transfer(2_000_000))
+"""A part of the price in a block that is not safe yet."""
 
 
 # What a notice leads to
@@ -297,6 +302,33 @@ def test_a_missing_receipt_is_absent_only_once_a_safe_block_is_past_pay_by() -> 
     assert resolved(0) == []
     assert resolved(b.PAY_BY) == []
     assert resolved(b.PAY_BY + 1) == ["payment_claim_closed"]
+
+
+# What is at stake is the price, in however many transfers it comes
+
+
+def test_the_parts_of_a_large_order_wait_for_a_safe_block_each() -> None:
+    small, large = replace(PART, safe_above=b.PRICE), replace(PART, safe_above=b.PRICE - 1)
+    safe = replace(large, finality="safe")
+    order = b.quoted_order()
+
+    for command in (b.accept, b.resolve, lambda f: RecordTransfers(f, None, b.NOW)):
+        kept = with_claim() if command is b.resolve else order
+        counted = [b.kinds_of(decide(kept, command(f), b.NOTHING_CLAIMED)) for f in (small, safe)]
+        waits = b.kinds_of(decide(kept, command(large), b.NOTHING_CLAIMED))
+
+        assert counted == [["payment_partial"]] * 2
+        assert waits == (["payment_claimed"] if command is b.accept else [])
+
+
+def test_a_large_order_whose_payment_moved_waits_for_a_safe_block_again() -> None:
+    moved = replace(b.mined(b.transfer(fork=" other")), safe_above=b.PRICE - 1)
+
+    order = b.obey(b.processing_order(), b.recheck(moved))
+    assert order.paused
+
+    order = b.obey(order, b.recheck(replace(moved, finality="safe")))
+    assert not order.paused
 
 
 @pytest.mark.parametrize(
@@ -745,8 +777,46 @@ def test_the_same_transfers_mined_again_after_pay_by_resume_the_work() -> None:
     assert b.obey(order, b.hand_in()).status is Status.READY
 
 
-def test_a_transfer_mined_again_with_another_amount_or_sender_is_not_restored() -> None:
-    for changed in (b.transfer(b.PRICE - 1), b.transfer(sender=b.STRANGER.address)):
+@pytest.mark.parametrize(("amount", "paused"), [(b.PRICE - 1, True), (b.PRICE + 1, False)])
+def test_a_transfer_mined_again_with_another_amount_counts_as_what_arrived(
+    amount: int,
+    paused: bool,  # noqa: FBT001 - a case
+) -> None:
+    again = b.transfer(amount, number=103, fork=" other")
+
+    for order in (b.paused_order(), b.processing_order()):
+        after = b.obey(order, b.recheck(b.mined(again)))
+
+        assert (after.paused, after.money.received) == (paused, amount)
+        assert after.money.of(Bucket.ORPHANED) == ()
+        assert after.money.of(Bucket.APPLIED) == (again,)
+
+
+def test_the_rest_of_a_transfer_mined_again_with_less_resumes_the_work() -> None:
+    less = b.transfer(b.PRICE - 1, number=103, fork=" other")
+    order = b.obey(b.paused_order(), b.recheck(b.mined(less)))
+
+    order = b.obey(order, b.accept(b.mined(b.transfer(1, of="b", number=104))))
+
+    assert (order.paused, order.money.received) == (False, b.PRICE)
+
+
+def test_a_part_mined_again_with_another_amount_is_judged_as_a_new_one() -> None:
+    order = held_back(b.obey(b.quoted_order(), b.record(b.transfer(2_000_000))))
+
+    part = b.obey(order, b.recheck(b.mined(b.transfer(1_000_000, fork=" other"))))
+    whole = b.obey(order, b.recheck(b.mined(b.transfer(fork=" other"))))
+
+    assert (part.status, part.money.counted) == (Status.QUOTED, 1_000_000)
+    assert (whole.status, whole.money.covered) == (Status.PAID, b.PRICE)
+
+
+def test_another_amount_in_the_same_block_or_another_sender_is_not_restored() -> None:
+    for changed in (
+        b.transfer(b.PRICE - 1),
+        b.transfer(sender=b.STRANGER.address),
+        b.transfer(sender=b.STRANGER.address, fork=" other"),
+    ):
         decision = decide(b.paused_order(), b.recheck(b.mined(changed)), b.NOTHING_CLAIMED)
 
         assert decision == Decision()
@@ -1042,10 +1112,18 @@ class ChainOfOrder(RuleBasedStateMachine):
     def resolve(self, of: str, view: ChainView) -> None:
         self.obey(b.resolve(self.look(of, view)))
 
-    @rule(of=st.sampled_from("abcd"), fork=st.sampled_from(["", " x", " y"]), gone=st.booleans())
-    def reorganise(self, of: str, fork: str, gone: bool) -> None:  # noqa: FBT001
+    @rule(
+        of=st.sampled_from("abcd"),
+        fork=st.sampled_from(["", " x", " y"]),
+        gone=st.booleans(),
+        more=st.sampled_from([0, 0, 5]),
+    )
+    def reorganise(self, of: str, fork: str, gone: bool, more: int) -> None:  # noqa: FBT001
+        # In the block that it was in before, a transaction moves what it moved before.
+        forks = {t.block_hash for t in self.mined.get(of, ())}
+        more = 0 if b.block(f"100{fork}") in forks else more
         legs = tuple(
-            t.model_copy(update={"block_hash": b.block(f"100{fork}")})
+            t.model_copy(update={"block_hash": b.block(f"100{fork}"), "amount": t.amount + more})
             for t in self.mined.get(of, ())
         )
         if gone or not legs:
@@ -1185,13 +1263,16 @@ def test_a_notice_of_a_part_that_stayed_while_the_other_left_is_answered_as_pend
     assert isinstance(decision.error, PaymentPending)
 
 
-def test_a_payment_that_was_mined_again_with_another_amount_stays_pending() -> None:
-    changed = b.transfer(b.PRICE + 1, fork=" other")
+def test_a_notice_of_a_payment_that_was_mined_again_with_another_amount_counts_it() -> None:
+    more, less = (b.transfer(b.PRICE + each, fork=" other") for each in (1, -1))
 
-    decision = decide(b.paused_order(), b.accept(b.mined(changed)), own(changed))
+    paid = decide(b.paused_order(), b.accept(b.mined(more)), own(more))
+    part = decide(b.paused_order(), b.accept(b.mined(less)), own(less))
 
-    assert decision.drafts == ()
-    assert isinstance(decision.error, PaymentPending)
+    assert (b.kinds_of(paid), paid.error) == (["payment_restored"], None)
+    assert b.kinds_of(part) == ["payment_restored"]
+    assert part.error is not None
+    assert part.error.details["amount_due_micros"] == "1"
 
 
 def test_a_payment_that_was_mined_again_as_somebody_elses_is_refused() -> None:
@@ -1302,7 +1383,7 @@ def test_a_transfer_that_the_final_receipt_does_not_show_is_not_final() -> None:
 
 
 def test_an_orphaned_transfer_does_not_become_final() -> None:
-    changed = b.transfer(b.PRICE - 1, fork=" other")
+    changed = b.transfer(sender=b.STRANGER.address, fork=" other")
     command = b.recheck(b.mined(changed, finality="finalized"))
 
     decision = decide(b.paused_order(), command, b.NOTHING_CLAIMED)

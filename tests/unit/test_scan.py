@@ -9,27 +9,28 @@ import pytest
 
 from ledger.chain import Inspection
 from ledger.chain_answers import Block
-from ledger.chain_quorum import Tips, agreed_blocks
+from ledger.chain_quorum import SETTLE_BLOCKS, Tips, agreed_blocks, agreed_word, reached
 from ledger.chain_scan import Glimpse, Span, Swept
 from ledger.chain_transfers import Way
+from ledger.decide import decide
+from ledger.entry import Beacon
 from ledger.errors import ChainUnavailable
 from ledger.event import Transfer
+from ledger.evolve import evolve
 from ledger.finding import ChainView, Finding
-from ledger.order import Order
-from ledger.scan import (
+from ledger.matching import (
     CLOCK_SKEW_S,
-    SETTLE_BLOCKS,
-    WALK_BACK_BLOCKS,
     Match,
-    Place,
-    Scan,
     Unpaid,
+    heir,
     match,
     match_refund,
     nonce_of,
     order_named,
     unpaid,
 )
+from ledger.order import Order
+from ledger.scan import WALK_BACK_BLOCKS, Place, Scan
 from ledger.values import OrderId
 from tests.unit import builders as b
 
@@ -47,38 +48,66 @@ def lacking(order_id: str = "one", due: int = b.PRICE, **changes: object) -> Unp
     return Unpaid(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def paid_at(time: int) -> Transfer:
-    return b.transfer(time=time)
+def match_at(time: int, orders: list[Unpaid], *, first_block: int = 100) -> Match:
+    """Match a transfer of the price in block 100."""
+    return match(b.transfer(time=time), orders, first_block=first_block)
 
 
 def test_the_only_order_that_lacks_the_amount_is_the_one() -> None:
     orders = [lacking("one", b.PRICE), lacking("two", b.PRICE + 1)]
 
-    assert match(paid_at(MINED_AT), orders) == Match("one")
+    assert match_at(MINED_AT, orders) == Match("one")
 
 
 def test_of_two_orders_none_is_guessed() -> None:
-    assert match(paid_at(MINED_AT), [lacking("one"), lacking("two")]) == Match(None, waits=True)
+    assert match_at(MINED_AT, [lacking("one"), lacking("two")]) == Match(None, waits=True)
 
 
 def test_of_an_order_in_time_and_one_too_late_none_is_guessed() -> None:
     ended = lacking("one", pay_by=MINED_AT - 1)
 
-    assert match(paid_at(MINED_AT), [ended, lacking("two")]) == Match(None, waits=True)
-    assert match(paid_at(MINED_AT), [ended]) == Match("one")
+    assert match_at(MINED_AT, [ended, lacking("two")]) == Match(None, waits=True)
+    assert match_at(MINED_AT, [ended]) == Match("one")
 
 
-def test_a_transfer_is_for_no_quote_that_came_after_it() -> None:
-    early = MINED_AT + CLOCK_SKEW_S
+def test_what_was_mined_up_to_the_newest_block_of_a_quote_is_not_for_it() -> None:
+    known, newer = lacking(not_before=100), lacking(not_before=99)
 
-    assert match(paid_at(MINED_AT), [lacking(since=early)]) == Match("one")
-    assert match(paid_at(MINED_AT), [lacking(since=early + 1)]) == Match(None)
+    assert match_at(MINED_AT, [known]) == Match(None)
+    assert match_at(MINED_AT, [newer]) == Match("one")
+    # A reorganisation moves it: it is no newer for that.
+    assert match_at(MINED_AT, [newer], first_block=99) == Match(None)
+
+
+def test_blocks_say_which_came_first_and_clocks_only_within_a_minute() -> None:
+    ahead = MINED_AT + CLOCK_SKEW_S
+
+    assert match_at(MINED_AT, [lacking(since=ahead, not_before=99)]) == Match("one")
+    assert match_at(MINED_AT, [lacking(since=ahead + 1, not_before=99)]) == Match(None)
+
+
+def test_without_a_block_to_go_by_a_quote_in_doubt_gets_nothing() -> None:
+    assert match_at(MINED_AT, [lacking(since=MINED_AT)]) == Match("one")
+    assert match_at(MINED_AT, [lacking(since=MINED_AT + 1)]) == Match(None)
+
+
+def test_a_quote_remembers_the_newest_block_when_it_was_made() -> None:
+    beacon = Beacon(chain=b.CHAIN, number=77, hash=b.block("77"))
+    quote = replace(b.issue_quote(), beacon=beacon)
+    [draft] = decide(None, quote, b.NOTHING_CLAIMED).drafts
+
+    order = evolve(None, replace(b.signed(draft.event), beacon=draft.beacon))
+
+    assert order.not_before == 77
+    assert (missing := unpaid(order)) is not None
+    assert missing.not_before == 77
+    assert b.quoted_order().not_before is None
 
 
 def test_what_fits_only_ended_quotes_does_not_wait_for_a_notice() -> None:
     ended = [lacking(each, open=False, pay_by=MINED_AT - 1) for each in ("one", "two")]
 
-    assert match(paid_at(MINED_AT), ended) == Match(None, waits=False)
+    assert match_at(MINED_AT, ended) == Match(None, waits=False)
 
 
 def test_an_order_whose_payment_left_the_chain_lacks_its_price_without_end() -> None:
@@ -96,6 +125,39 @@ def test_a_paid_order_lacks_nothing_and_a_quoted_one_its_price() -> None:
     assert (quoted.due, quoted.pay_by, quoted.open) == (b.PRICE, b.PAY_BY, True)
     assert expired is not None
     assert not expired.open
+
+
+# A transaction that was mined again as something else
+
+
+GONE = b.transfer()
+"""What the order lost; the transaction moves other sums or at other places now."""
+
+
+def test_what_a_transaction_moves_now_is_for_the_order_that_lost_it() -> None:
+    now = b.transfer(7, ordinal=3, fork=" other")
+    lost = lacking("one", lost=frozenset({GONE.key}))
+
+    assert heir(now, [now], [now], [lost, lacking("two")]) == "one"
+    assert heir(now, [now], [now], [lacking("two")]) is None
+
+
+def test_between_two_transfers_or_two_orders_that_lost_it_nobody_guesses() -> None:
+    one, two = (b.transfer(7, ordinal=each, fork=" other") for each in (3, 4))
+    lost = [lacking(each, lost=frozenset({GONE.key})) for each in ("one", "two")]
+
+    assert heir(one, [one, two], [one, two], lost[:1]) is None
+    assert heir(one, [one], [one], lost) is None
+
+
+def test_an_order_whose_own_transfer_is_there_again_takes_no_other() -> None:
+    back, other = b.transfer(fork=" other"), b.transfer(7, ordinal=3, fork=" other")
+    lost = lacking("one", lost=frozenset({GONE.key}))
+
+    assert heir(other, [back, other], [other], [lost]) is None
+
+
+# Names
 
 
 def test_a_nonce_names_the_order_that_it_is_the_hash_of() -> None:
@@ -229,6 +291,28 @@ def test_what_is_decided_is_not_looked_at_again_unless_it_moves(scan: Scan) -> N
     assert list(scan.waiting[Way.IN]) == [b.tx("a")]
 
 
+def test_a_transaction_keeps_the_oldest_block_it_was_seen_in(scan: Scan) -> None:
+    for number, fork in ((115, ""), (116, "b"), (117, "c")):
+        scan.absorb(Span(100, None), swept(120, 100, [100], glimpse(number, fork=fork)))
+
+    waiting = scan.waiting[Way.IN][b.tx("a")]
+    assert (waiting.block_number, waiting.first_block) == (117, 115)
+
+
+def test_a_log_that_was_listed_is_unshown_until_a_receipt_has_it_in_its_block(scan: Scan) -> None:
+    listed = Glimpse(
+        Way.IN, b.tx("a"), 115, b.block("115"), 3, b.CLIENT.address, b.PAYMENT_ADDRESS, b.PRICE
+    )
+    scan.absorb(Span(100, None), swept(120, 100, [100], listed))
+    waiting = scan.waiting[Way.IN][b.tx("a")]
+    assert waiting.unshown == [listed]
+
+    there = b.transfer(number=115)
+    for shown, missing in ((there, []), (b.transfer(1, number=115), [listed])):
+        waiting.seen = Inspection(b.mined(shown))
+        assert waiting.unshown == missing
+
+
 def test_a_transaction_in_another_block_is_looked_at_anew(scan: Scan) -> None:
     scan.absorb(Span(100, None), swept(120, 100, [100], glimpse(115)))
     scan.waiting[Way.IN][b.tx("a")].seen = Inspection(Finding(b.tx("a"), ChainView.MINED))
@@ -245,3 +329,22 @@ def test_two_against_two_agree_on_nothing() -> None:
     assert agreed_blocks([one, other, one], 2) == (one, True)
     assert agreed_blocks([one], 2) == ({}, False)
     assert agreed_blocks([one], 1) == (one, False)
+
+
+def test_what_may_not_be_known_yet_needs_every_voice_or_two_that_agree() -> None:
+    def said(*words: str, needed: int, some_silent: bool = False) -> str | None:
+        return agreed_word(words, needed, some_silent=some_silent)
+
+    assert said("no", needed=1) == "no"
+    assert said("no", needed=1, some_silent=True) is None
+    assert said("no", "yes", needed=1) is None
+    assert said("no", "no", needed=2, some_silent=True) == "no"
+    assert said("no", "yes", "no", needed=2) == "no"
+    assert said("no", needed=2) is None
+    assert said(needed=1) is None
+
+
+def test_the_newest_block_is_one_that_enough_endpoints_have_reached() -> None:
+    heads = [block(7), block(9), block(8)]
+
+    assert (reached(heads, 1), reached(heads, 2)) == (block(9), block(8))

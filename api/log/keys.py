@@ -1,0 +1,62 @@
+"""Which keys sign this log, since and until when, and what a verifier should ask for."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.answers import LEDGER_HEAD, json_response, ledger_head
+from api.keys import LEDGER
+from api.log.words import CHECKPOINT_CACHE
+
+
+class KeyEvent(BaseModel):
+    """One event of the stream `log`: exact text and place; it is provable as any other."""
+
+    position: int
+    kind: str
+    leaf: str
+    entry: str
+
+
+class KeysResponse(BaseModel):
+    """The keys in force, and the events that say so. Pin them from a source that you trust."""
+
+    origin: str
+    log_keys: list[str]
+    wallets: list[str]
+    payment_addresses: list[str]
+    recovery: str
+    closed: bool
+    events: list[KeyEvent]
+
+
+async def get_keys(request: web.Request) -> web.Response:
+    """Return the keys of the log with the events that brought and took them."""
+    ledger = request.app[LEDGER]
+    head, state = ledger.head, ledger.log_state
+    body = {
+        "origin": ledger.origin,
+        "log_keys": sorted(state.log_keys),
+        "wallets": sorted(state.wallets),
+        "payment_addresses": sorted(state.payment_addresses),
+        "recovery": state.genesis.recovery,
+        "closed": state.closed,
+        "events": [
+            {
+                "position": placed.position,
+                "kind": placed.signed.event.kind,
+                "leaf": placed.signed.leaf.hex(),
+                "entry": placed.signed.entry.decode(),
+            }
+            for placed in ledger.key_events()
+        ],
+    }
+    return json_response(body, headers={LEDGER_HEAD: ledger_head(head), **CHECKPOINT_CACHE})
+
+
+async def get_policy(request: web.Request) -> web.Response:
+    """Return the C2SP `tlog-policy` of this log: its keys, and no quorum while nobody witnesses."""
+    keys = sorted(request.app[LEDGER].log_state.log_keys)
+    lines = [*(f"log {key}" for key in keys), "quorum none"]
+    return web.Response(text="\n".join(lines) + "\n", headers=CHECKPOINT_CACHE)

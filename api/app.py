@@ -40,6 +40,8 @@ from api.keys import (
 )
 from api.leases import Leases
 from api.limits import Limits
+from api.log.held import add_consistency, compare_head
+from api.log.routes import LOG_ROUTES
 from api.openapi import OPENAPI_ROUTES
 from api.ops import OPS_ROUTES
 from api.orders import ORDER_ROUTES
@@ -71,6 +73,7 @@ ROUTES: Final[list[Route]] = [
     *WELL_KNOWN_ROUTES,
     *AUTH_ROUTES,
     *WORK_ROUTES,
+    *LOG_ROUTES,
     *ORDER_ROUTES,
     *OPS_ROUTES,
     *OPENAPI_ROUTES,
@@ -93,11 +96,13 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
             answer_options,
             limit_writes,
             require_role,
+            compare_head,
             once_per_key,
             read_after,
         ],
         client_max_size=settings.body_max_bytes,
     )
+    app.on_response_prepare.append(add_consistency)
     app.on_response_prepare.append(add_headers)
     app[SETTINGS] = settings
     app[CORS] = Cors(settings.allowed_origins)

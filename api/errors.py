@@ -18,6 +18,7 @@ from api.idempotency import KeyInFlight, KeyReused
 from api.ivxp.negotiation import VARY, is_strict
 from api.keys import LEDGER
 from api.limits import RateLimited
+from api.log.held import Ahead, Fork
 from api.quoter import Screened
 from api.sync import ViewsBehind
 from api.tokens import Forbidden, TokenRefused
@@ -54,6 +55,8 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     NotFound: 404,
     PaymentTooLate: 408,
     Conflict: 409,
+    Ahead: 409,
+    Fork: 409,
     KeyInFlight: 409,
     Rejected: 409,
     Gone: 410,

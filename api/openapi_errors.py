@@ -17,6 +17,7 @@ from api.errors import STATUS_OF
 from api.hooks import HookUnavailable
 from api.idempotency import KeyInFlight, KeyReused
 from api.limits import RateLimited
+from api.log.held import Ahead, Fork
 from api.openapi_parameters import EVENTS, has_key
 from api.quoter import Screened
 from api.routes import ORDER_PART, Route
@@ -49,6 +50,8 @@ RECORDED: Final[Errors] = frozenset(
     {PaymentRefused, PaymentPending, PaymentTooLate, Gone, ChainUnavailable}
 )
 """What is answered to a notice of payment that is kept all the same: with the proof of that."""
+COMPARED: Final[Errors] = frozenset({InvalidInput, Ahead, Fork})
+"""What any request is answered that comes with a head of another history."""
 QUOTED: Final[Errors] = frozenset({Screened, Conflict, HookUnavailable})
 
 INTERNAL_ERROR: Final = 500
@@ -82,7 +85,7 @@ def errors_of(route: Route) -> Errors:
         ("budget_usdc" in takes, QUOTED),
         (ORDER_PART in route.path and "content" in gives, frozenset({Gone})),
     ]
-    return route.errors.union(*(errors for holds, errors in rules if holds))
+    return (route.errors | COMPARED).union(*(errors for holds, errors in rules if holds))
 
 
 def is_proven(route: Route) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from api.answers import LEDGER_HEAD
 from api.idempotency import KEY
 from api.ivxp.negotiation import PROTOCOL_1_0, PROTOCOL_1_1, VERSION_HEADER, VIEW_HEADER
 from api.ivxp.stream import LAST_EVENT_ID
@@ -24,6 +25,7 @@ EVENTS: Final = "text/event-stream"
 _PART: Final = re.compile(r"\{(\w+)\}", re.ASCII)
 _PARTS: Final = {"order_id": "The id from the quote: the order's secret. Any other is 404."}
 _POSITION: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,15}$"}
+_HEAD: Final[Schema] = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,15}) [A-Za-z0-9+/]{43}=$"}
 _VIEW: Final[Schema] = {"type": "string", "enum": ["default", "strict"]}
 _VERSION: Final[Schema] = {"type": "string", "enum": ["1.0", "1.1", PROTOCOL_1_0, PROTOCOL_1_1]}
 _VIEW_TEXT: Final = "`strict`: only the members that the protocol's schemas name."
@@ -32,7 +34,14 @@ _VERSION_TEXT: Final = "The words and members of this version of the protocol."
 
 def parameters(route: Route) -> list[Schema]:
     """Return the parameters of a route."""
-    return [*_in_path(route), *_own(route), *_of_reads(route), *_of_views(route), *_of_acts(route)]
+    return [
+        *_in_path(route),
+        *_own(route),
+        *_of_reads(route),
+        *_of_views(route),
+        *_of_acts(route),
+        _parameter(LEDGER_HEAD, "header", _HEAD, "The newest head that the caller holds."),
+    ]
 
 
 def has_key(route: Route) -> bool:

@@ -46,6 +46,8 @@ class Route:
     shows_head: bool = False
     has_etag: bool = False
     errors: frozenset[type[LedgerError]] = frozenset()
+    pattern: str = ""
+    """The path with the server's own patterns, where a placeholder may hold a slash."""
     bytes_are_the_key: bool = False
     """The same bytes always get the first answer here, so an `Idempotency-Key` adds nothing."""
 
@@ -68,10 +70,11 @@ def register(app: web.Application, routes: list[Route], *, prefix: str = "") -> 
         app[REGISTRY] = Registry(prefix)
     for route in routes:
         app[REGISTRY].routes[route.method, route.path] = route
+        path = prefix + (route.pattern or route.path)
         if route.method == "GET":
-            app.router.add_get(prefix + route.path, route.handler)
+            app.router.add_get(path, route.handler)
         else:
-            app.router.add_route(route.method, prefix + route.path, route.handler)
+            app.router.add_route(route.method, path, route.handler)
 
 
 def route_path(request: web.Request) -> str:

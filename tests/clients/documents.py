@@ -40,6 +40,7 @@ def catalog(body: object) -> dict[str, Any]:
         "base_price_usdc": c.not_negative,
         "estimated_delivery_hours": c.positive,
     }
+    c.require(isinstance(found["services"], list), "catalog.services", "a list")
     for each in found["services"]:
         c.members(each, "catalog.services[]", entry, closed=True)
     return found

@@ -64,8 +64,11 @@ async def delivered(
 
 @pytest.mark.parametrize(
     ("view", "kind"),
-    list(zip(STRICT, ["text_echo", "word_count", "summary_card"], strict=True))
-    + [(STRICT[0], "picture"), (STRICT[0], "raw_echo")],
+    [
+        *zip(STRICT, ["text_echo", "word_count", "summary_card"], strict=True),
+        (STRICT[0], "picture"),
+        (STRICT[0], "raw_echo"),
+    ],
 )
 async def test_a_whole_order_in_strict_answers(
     service: Service, chain: DevChain, view: dict[str, Any], kind: str
@@ -271,6 +274,7 @@ async def test_the_view_of_1_1_has_the_rich_words(
     words = []
 
     async def look() -> None:
+        await service.views_have(service.position)
         for path in (f"/ivxp/status/{order_id}", f"/ivxp/orders/{order_id}"):
             answer = await speaker.get(path)
             words.append(documents.rich_status(answer.json())["status"])

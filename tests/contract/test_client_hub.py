@@ -215,6 +215,21 @@ async def test_the_page_decodes_and_checks_every_kind_of_content(
     assert status.json()["content_hash"] == sha256(shown.content).hexdigest()
 
 
+async def test_a_text_that_is_a_data_url_is_whole_and_yet_shown_as_failed(
+    service: Service, chain: DevChain
+) -> None:
+    """The page decodes it whatever its type; no form of a text would come out as it is."""
+    url = "data:text/plain;base64,QUJDRA=="
+    hub = page(service, wallet(chain, "hub data url"))
+    order_id = await ordered(hub, "text_echo", url)
+    await hub.wait_for_end(order_id)
+
+    answer = await hub.browser.fetch("GET", f"{service.url}/ivxp/download/{order_id}", {})
+
+    assert (await hub.download(order_id)).failed
+    assert answer.json()["content_hash"] == sha256(url.encode()).hexdigest()
+
+
 async def test_a_price_above_the_pages_budget_of_one_is_refused_readably(
     service: Service, chain: DevChain
 ) -> None:

@@ -1,0 +1,149 @@
+"""What a fuzzer needs to get past the door: real orders, signed messages and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import requests
+
+from api.keys import LEDGER, TOKENS
+from scripts.buyer import Buyer, utc_now
+from tests.contract.callers import AUDITOR, OPERATOR, PARTY, WORKER
+from tests.contract.kit import NETWORK, Service
+from tests.support.chain import account_named
+
+Body = dict[str, Any]
+PROTOCOL = {"protocol": "IVXP/1.0"}
+
+
+@dataclass(frozen=True)
+class World:
+    """A running service with orders of one buyer, and its callers."""
+
+    service: Service
+    buyer: Buyer
+    arbiter: Buyer
+    orders: dict[str, list[str]]
+    """For each path with an order its own, so that one route does not use up another's."""
+    session: requests.Session
+
+    def token(self, random: Random) -> str:
+        """Return a fresh token, mostly of somebody who may do a lot."""
+        name = random.choice([OPERATOR, OPERATOR, OPERATOR, WORKER, WORKER, AUDITOR, PARTY])
+        app = self.service.app
+        token, _ = app[TOKENS].issue(account_named(name).address.lower(), app[LEDGER].clock())
+        return token
+
+    def order_for(self, path: str, random: Random) -> str:
+        """Return an order with which something can be done at a path, or now and then any."""
+        fitting = self.orders.get(path, [])
+        if not fitting or random.random() < 0.15:
+            fitting = [order_id for own in self.orders.values() for order_id in own]
+        return random.choice(fitting)
+
+    def message(self, path: str, order_id: str, random: Random) -> Body:
+        """Return a good message for a POST to a path; empty where any one is good."""
+        make = _MESSAGES.get(path.removeprefix("/ivxp/orders/{order_id}"), _nothing)
+        return make(self, order_id, random)
+
+    def signed(self, text: str) -> Body:
+        return {"message": text, "signature": self.buyer.sign(text), "signer": self.buyer.address}
+
+
+def _nothing(_world: World, _order_id: str, _random: Random) -> Body:
+    return {}
+
+
+def _hex32(random: Random) -> str:
+    return "0x" + random.randbytes(32).hex()
+
+
+def _request(world: World, _order_id: str, _random: Random) -> Body:
+    return {
+        **PROTOCOL,
+        "timestamp": utc_now(),
+        "client_agent": {"name": "fuzz", "wallet_address": world.buyer.address},
+        "service_request": {"type": "text_echo", "description": "hello", "budget_usdc": 5},
+    }
+
+
+def _deliver(world: World, order_id: str, random: Random) -> Body:
+    return world.buyer.notice(order_id, _hex32(random), NETWORK)
+
+
+def _payment(world: World, order_id: str, random: Random) -> Body:
+    tx_hash, stamp = _hex32(random), utc_now()
+    said = world.signed(f"Order: {order_id} | Payment: {tx_hash} | Timestamp: {stamp}")
+    return {
+        **PROTOCOL,
+        "timestamp": stamp,
+        "order_id": order_id,
+        "payment": {"tx_hash": tx_hash, "network": NETWORK},
+        "signature": {"sig": said.pop("signature"), **said},
+    }
+
+
+def _confirm(world: World, order_id: str, _random: Random) -> Body:
+    said = world.signed(f"Confirm delivery: {order_id} | Timestamp: {utc_now()}")
+    return {**PROTOCOL, "order_id": order_id, "confirmation": said}
+
+
+def dispute(buyer: Buyer, order_id: str) -> Body:
+    """Return a dispute of what was delivered."""
+    statement = "this is not what I asked for"
+    digest = sha256(statement.encode()).hexdigest()
+    text = (
+        f"Dispute delivery: {order_id} | Reason: other | Hash: none"
+        f" | Statement: {digest} | Timestamp: {utc_now()}"
+    )
+    said = {"message": text, "signature": buyer.sign(text), "statement": statement}
+    return {**PROTOCOL, "order_id": order_id, "dispute": said}
+
+
+def _dispute(world: World, order_id: str, _random: Random) -> Body:
+    return dispute(world.buyer, order_id)
+
+
+def _withdraw(world: World, order_id: str, _random: Random) -> Body:
+    text = f"Withdraw dispute: {order_id} | Timestamp: {utc_now()}"
+    said = {"signed_message": text, "signature": world.buyer.sign(text)}
+    return {**PROTOCOL, "order_id": order_id, **said}
+
+
+def _ruling(world: World, order_id: str, _random: Random) -> Body:
+    text = f"Rule dispute: {order_id} | Outcome: split | Amount: 5 | Timestamp: {utc_now()}"
+    said = {"signed_message": text, "signature": world.arbiter.sign(text)}
+    return {**PROTOCOL, "order_id": order_id, **said}
+
+
+def _token(world: World, _order_id: str, _random: Random) -> Body:
+    asked = {"address": world.buyer.address}
+    url = f"{world.service.url}/v1/auth/challenge"
+    message = world.session.post(url, json=asked, timeout=10).json()["message"]
+    return {"message": message, "signature": world.buyer.sign(message)}
+
+
+def _verify(_world: World, _order_id: str, random: Random) -> Body:
+    claim = UUID(bytes=random.randbytes(16), version=4)
+    return {"challenge": f"ivxp-claim:{claim}", "wallet_address": None}
+
+
+_MESSAGES: dict[str, Callable[[World, str, Random], Body]] = {
+    "/ivxp/request": _request,
+    "/ivxp/deliver": _deliver,
+    "/payment": _payment,
+    "/delivery": _payment,
+    "/confirm": _confirm,
+    "/ivxp/confirm": _confirm,
+    "/dispute": _dispute,
+    "/dispute/withdraw": _withdraw,
+    "/dispute/ruling": _ruling,
+    "/v1/auth/token": _token,
+    "/.well-known/ivxp-verify": _verify,
+    "/v1/orders/{order_id}/refund": lambda _world, _order_id, random: {"tx_hash": _hex32(random)},
+}

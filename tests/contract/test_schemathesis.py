@@ -1,0 +1,246 @@
+"""Fuzzing from the OpenAPI document: nothing breaks, and nothing is answered that it does not say.
+
+Every route gets the edges of its schema and random values, right and wrong, half of them set into
+messages that would be accepted. A failure names the request; the seed makes the same values again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+import pytest_asyncio
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from pydantic import BaseModel
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from api.app import ROUTES
+from api.idempotency import KEY
+from api.keys import LEDGER
+from api.openapi_parameters import EVENTS
+from api.routes import ORDER_PART, Route
+from api.sync import AFTER_POSITION
+from ledger.commands import FailHandler, StartProcessing
+from scripts.buyer import Buyer
+from scripts.devchain import DevChain
+from tests.contract.callers import ROLES, found_paid
+from tests.contract.fuzzing import World, dispute
+from tests.contract.kit import Service, paid_order, payer, serving
+from tests.support.chain import account_named
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
+
+SEED = 20_261_122
+ARBITER = "arbiter"
+EXAMPLES = 6
+"""Random cases for each route, as many right as wrong ones."""
+EDGES = 60
+"""Cases at the edges of a route's schema, at most."""
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+    unsupported_method,
+    ignored_auth,
+]
+CATALOG = """
+provider = "fuzzed"
+[[services]]
+type = "text_echo"
+price_usdc = "0.1"
+estimated_delivery_hours = 1
+handler = "api.offerings.text:text_echo"
+[[services]]
+type = "by_hand"
+kind = "external"
+price_usdc = "0.1"
+estimated_delivery_hours = 1
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory, chain: DevChain) -> AsyncIterator[World]:
+    folder: Path = tmp_path_factory.mktemp("fuzzed")
+    (folder / "catalog.toml").write_text(CATALOG)
+    with requests.Session() as session:
+        session.trust_env = False
+        named = {**ROLES, "arbiter": account_named(ARBITER).address}
+        async with serving(folder, chain, catalog=folder / "catalog.toml", **named) as service:
+            buyer, arbiter = payer(chain, service, "fuzz"), service.buyer(ARBITER)
+            orders = await orders_by_path(service, chain, buyer)
+            yield World(service, buyer, arbiter, orders, session)
+
+
+async def orders_by_path(service: Service, chain: DevChain, buyer: Buyer) -> dict[str, list[str]]:
+    """Return some orders for each path that is about one; reading leaves them as they are."""
+    read = [await order_at(service, chain, buyer, "") for _ in range(2)]
+    found: dict[str, list[str]] = {}
+    for route in ROUTES:
+        if route.method == "GET" and ORDER_PART in route.path:
+            found[route.path] = read
+        elif ORDER_PART in route.path or "order_id" in (route.request or BaseModel).model_fields:
+            found[route.path] = [
+                await order_at(service, chain, buyer, route.path) for _ in range(2)
+            ]
+    return found
+
+
+async def order_at(service: Service, chain: DevChain, buyer: Buyer, path: str) -> str:
+    """Return a new order with which something can be done at a path."""
+    if path.startswith("/v1/work"):
+        return await waiting_at(service, path)
+    if path.endswith(("/deliver", "/payment", "/delivery")):
+        return await service.quote(buyer)
+    order_id = await paid_order(service, chain, buyer)
+    await service.status_when(buyer, order_id, {"delivered"})
+    if "/dispute/" in path:
+        said = dispute(buyer, order_id)
+        (await buyer.post(f"/ivxp/orders/{order_id}/dispute", said)).require(200)
+    return order_id
+
+
+async def waiting_at(service: Service, path: str) -> str:
+    """Return a paid order: untouched, begun for who gives up, failed for who begins again."""
+    order_id, ledger = await found_paid(service, "by_hand"), service.app[LEDGER]
+    if path.endswith(("/fail", "/retry")):
+        await ledger.execute(order_id, StartProcessing("worker", ledger.clock()))
+    if path.endswith("/retry"):
+        failed = FailHandler(attempts=1, detail="no time", now=ledger.clock())
+        receipt = await ledger.execute(order_id, failed)
+        await service.views_have(receipt.stream.position)
+    return order_id
+
+
+@dataclass
+class Fuzz:
+    """The cases of one route, and what came of them."""
+
+    world: World
+    route: Route
+    random: Random = field(default_factory=lambda: Random(SEED))  # noqa: S311 - to be made again
+    statuses: Counter[int] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Send everything.
+
+        Nothing is raised meanwhile: the service has moved on, so the fuzzer could not make a
+        failure smaller by sending less.
+        """
+        url = self.world.service.url
+        config = schemathesis.Config.from_dict({"base-url": url, "request-timeout": 20})
+        document = self.world.session.get(f"{url}/openapi.json", timeout=20).json()
+        schema = schemathesis.openapi.from_dict(document, config=config)
+        operation = schema[self.route.path][self.route.method]
+        edges: list[Case] = [
+            *schema.iter_coverage_cases(
+                operation,
+                generation_modes=list(GenerationMode),
+                generation_config=schema.config.generation,
+            )
+        ]
+        own = [case for case in edges if case.method == self.route.method]
+        for case in self.random.sample(own, min(EDGES, len(own))):
+            self.send(case)
+        for case in edges:
+            if case.method != self.route.method:
+                self.send(case)
+        for mode in GenerationMode:
+            self._random_cases(operation, mode)
+
+    def _random_cases(self, operation: APIOperation, mode: GenerationMode) -> None:
+        @seed(SEED)
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def each(case: Case) -> None:
+            self.send(case)
+
+        try:
+            each()
+        except Unsatisfiable:
+            # Some routes take nothing that could be wrong.
+            assert mode is GenerationMode.NEGATIVE
+            assert self.route.request is None
+
+    def send(self, case: Case) -> None:
+        """Send a case, set into the real world more often than not."""
+        if case.method == self.route.method and self.random.random() < 0.7:
+            self._make_real(case)
+        headers = {}
+        if self.route.roles and self.random.random() < 0.9:
+            headers["Authorization"] = f"Bearer {self.world.token(self.random)}"
+        try:
+            answer = case.call_and_validate(
+                session=self.world.session, headers=headers, checks=CHECKS
+            )
+        except (FailureGroup, Failure) as failure:
+            self.failures.append(str(failure))
+        else:
+            self.statuses[answer.status_code] += 1
+
+    def _make_real(self, case: Case) -> None:
+        order_id = self.world.order_for(self.route.path, self.random)
+        if "order_id" in case.path_parameters and self.route.media_type != EVENTS:
+            case.path_parameters["order_id"] = order_id
+        if AFTER_POSITION in case.query and self.random.random() < 0.8:
+            case.query[AFTER_POSITION] = str(self.random.randrange(self.world.service.position))
+        if KEY in case.headers and self.random.random() < 0.9:
+            case.headers[KEY] = self.random.randbytes(8).hex()
+        if isinstance(case.body, dict) and case.media_type == "application/json":
+            message = self.world.message(self.route.path, order_id, self.random)
+            if message and self.random.random() < 0.4:
+                message.pop(self.random.choice(sorted(message)))
+            case.body.update(message)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_a_route_answers_anything_as_it_is_described(world: World, route: Route) -> None:
+    fuzz = Fuzz(world, route)
+
+    await asyncio.to_thread(fuzz.run)
+
+    print(f"seed {SEED}: {dict(sorted(fuzz.statuses.items()))}")  # noqa: T201 - names the run
+    assert not fuzz.failures, "\n\n".join(fuzz.failures[:3])
+    assert fuzz.statuses[503] == 0, "a healthy service is never unavailable"
+    assert any(status in fuzz.statuses for status in expected(route)), fuzz.statuses
+
+
+def expected(route: Route) -> set[int]:
+    """Return what a route answers at least once to who knows its orders and may ask for it."""
+    if route.media_type == EVENTS:
+        return {404}  # a stream that is followed ends with its order, not before
+    if route.path.endswith(("/deliver", "/payment", "/delivery", "/refund")):
+        return {402}  # none of the transactions was ever sent
+    return {200}
+
+
+async def test_the_service_is_well_after_all_that(world: World) -> None:
+    found = (await world.buyer.get("/health")).require(200)
+
+    assert (found["status"], found["payments"]) == ("ok", "ready")

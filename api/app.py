@@ -40,16 +40,17 @@ from api.keys import (
 )
 from api.leases import Leases
 from api.limits import Limits
+from api.log.admin import ADMIN_ROUTES
 from api.log.held import add_consistency, compare_head
 from api.log.routes import LOG_ROUTES
 from api.openapi import OPENAPI_ROUTES
+from api.opening import ledger_config, open_tokens
 from api.ops import OPS_ROUTES
 from api.orders import ORDER_ROUTES
 from api.quoter import QUOTERS, SCREEN, Quoters, Screen
 from api.routes import Route, register
 from api.signin import Challenges
 from api.sync import read_after
-from api.tokens import Revoked, Tokens
 from api.wellknown import WELL_KNOWN_ROUTES
 from api.work import WORK_ROUTES
 from api.workers.chain_loop import scan_loop
@@ -60,11 +61,10 @@ from api.workers.payments import watch_payments
 from api.workers.push import push_loop
 from api.workers.windows import close_lapsed
 from ledger.chain import Chain
-from ledger.errors import ChainUnavailable, Misconfigured
+from ledger.errors import ChainUnavailable
 from ledger.log_events import ChainBound
 from ledger.rpc import RpcEndpoint, RpcPool
 from ledger.service import Clock, Ledger, LedgerConfig, system_clock
-from ledger.signing import Signer, load_secret
 from projections.reader import ViewReader
 from projections.runner import Runner
 
@@ -74,13 +74,12 @@ ROUTES: Final[list[Route]] = [
     *AUTH_ROUTES,
     *WORK_ROUTES,
     *LOG_ROUTES,
+    *ADMIN_ROUTES,
     *ORDER_ROUTES,
     *OPS_ROUTES,
     *OPENAPI_ROUTES,
 ]
-LEDGER_FILE: Final = "ledger.db"
 VIEWS_FILE: Final = "views.db"
-REVOKED_FILE: Final = "revoked.json"
 
 Part = Callable[[web.Application], AsyncIterator[None]]
 """What starts before its `yield` and ends after it."""
@@ -118,59 +117,14 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
     register(app, ROUTES, prefix=settings.path_prefix)
     config = ledger_config(settings, clock)
-    app[TOKENS] = _tokens(settings)
+    app[TOKENS] = open_tokens(settings)
     app.cleanup_ctx.append(_parts(_with(config), _quoters, _chain, _loops, push_loop, scan_loop))
     return app
-
-
-def ledger_config(settings: Settings, clock: Clock) -> LedgerConfig:
-    """Return what the ledger opens with; loads or makes the keys."""
-    wallet = _secret(settings, "SIGNER", settings.signer_source)
-    _refuse_hot_treasury(settings, wallet)
-    return LedgerConfig(
-        data_dir=settings.data_dir,
-        guard_file=settings.guard_path,
-        origin=settings.origin,
-        network=settings.network,
-        wallet_secret=wallet,
-        log_seed=_secret(settings, "LOG_KEY", settings.log_key_source),
-        payment_address=settings.payment_account,
-        recovery_address=settings.recovery_address.lower(),
-        dev_chain=settings.dev_chain,
-        clock=clock,
-    )
 
 
 async def _end_streams(app: web.Application) -> None:
     """Let open streams end: the server waits for its connections before it stops."""
     app[FOLLOWERS].close()
-
-
-def _secret(settings: Settings, name: str, source: str) -> bytes:
-    opened = (settings.data_dir / LEDGER_FILE).exists()
-    try:
-        return load_secret(source, may_create=not opened)
-    except OSError as error:
-        raise Misconfigured(f"LEDGER_{name}: {error}") from error
-
-
-def _tokens(settings: Settings) -> Tokens:
-    """Return the tokens; a secret that was lost may be made anew: everybody signs in again."""
-    try:
-        secret = load_secret(settings.auth_secret_source)
-    except OSError as error:
-        raise Misconfigured(f"LEDGER_AUTH_SECRET_FILE: {error}") from error
-    return Tokens(secret, settings, Revoked(settings.data_dir / REVOKED_FILE))
-
-
-def _refuse_hot_treasury(settings: Settings, wallet: bytes) -> None:
-    """Refuse to hold a key that can move money, except on a dev chain or by consent."""
-    same = settings.payment_address.lower() == Signer(wallet).address
-    if same and not settings.dev_chain and not settings.allow_hot_treasury:
-        raise Misconfigured(
-            "PAYMENT_ADDRESS is the signing wallet, whose key this service holds; use another "
-            "address, or set LEDGER_ALLOW_HOT_TREASURY"
-        )
 
 
 def _parts(*parts: Part) -> Part:

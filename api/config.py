@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     screen: Annotated[str, Field(pattern=r"^([\w.]+:\w+)?$")] = ""
     scan_interval: Annotated[float, Field(ge=0, le=60)] = 2.0
     scan_blocks: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    continues: Annotated[
+        str, Field(pattern=r"^$|^[A-Za-z0-9._/-]{1,160} [1-9][0-9]{0,15} [0-9a-f]{64}$")
+    ] = ""
     dev_chain: bool = False
 
     @field_validator(

@@ -32,6 +32,7 @@ EXPOSED_HEADERS: Final = (
     "Location",
     "Allow",
 )
+_EXPOSED: Final = ", ".join(EXPOSED_HEADERS)
 MAX_AGE_SECONDS: Final = 7200
 """As long as the browser that forgets first would keep a preflight anyway."""
 
@@ -52,7 +53,7 @@ class Cors:
         allowed = self._allowed(origin)
         if allowed:
             headers["Access-Control-Allow-Origin"] = allowed
-            headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED_HEADERS)
+            headers["Access-Control-Expose-Headers"] = _EXPOSED
 
     def preflight(self, origin: str | None, methods: Iterable[str]) -> dict[str, str]:
         """Return what a page of this origin may send to a path with these methods."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from api.config import Settings
 from api.ivxp.responses import ErrorResponse
 from api.keys import SETTINGS
-from api.openapi_operations import BEARER, header_components, operation, tag_of
+from api.openapi_operations import BEARER, operation, tag_of
 from api.openapi_schemas import Schema, Schemas
 from api.routes import REGISTRY, Route
 
@@ -60,7 +60,6 @@ def document(routes: Iterable[Route], *, server: str) -> Schema:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "headers": header_components(),
             "securitySchemes": {
                 BEARER: {
                     "type": "http",

@@ -67,19 +67,19 @@ def errors_by_status(route: Route) -> dict[int, list[type[LedgerError]]]:
 
 def errors_of(route: Route) -> Errors:
     """Return every error that a route may answer with."""
-    takes = set(_members(route.request)) if route.request else set()
+    takes = taken_by(route)
     gives = set(route.response.model_fields) if route.response else set()
     rules: list[tuple[bool, Errors]] = [
         (bool(takes or route.body_types), BODY),
-        (route.method == "GET", frozenset({InvalidInput, ViewsBehind})),
-        (has_key(route), frozenset({InvalidInput, KeyReused, KeyInFlight})),
+        (route.method == "GET", frozenset({ViewsBehind})),
+        (has_key(route), frozenset({KeyReused, KeyInFlight})),
         (route.media_type == EVENTS, frozenset({Overloaded})),
         (route.writes, frozenset({RateLimited})),
         (bool(route.roles), frozenset({TokenRefused})),
         (_is_for_some(route), frozenset({Forbidden})),
-        (_names_order(route, takes), frozenset({NotFound})),
+        ("{" in route.path or "order_id" in takes, frozenset({NotFound})),
         (is_proven(route), WRITTEN),
-        (is_proven(route) and _names_order(route, takes), DECIDED),
+        (is_proven(route) and names_order(route), DECIDED),
         ("signature" in takes, frozenset({Unauthorized})),
         ({"signature", "tx_hash"} <= takes, RECORDED),
         ("budget_usdc" in takes, QUOTED),
@@ -98,12 +98,17 @@ def _is_for_some(route: Route) -> bool:
     return bool(route.roles) and Role.PARTY not in route.roles and ORDER_PART not in route.path
 
 
-def _names_order(route: Route, takes: set[str]) -> bool:
-    return ORDER_PART in route.path or "order_id" in takes
+def names_order(route: Route) -> bool:
+    """Whether the path or the body says which order it is about."""
+    return ORDER_PART in route.path or "order_id" in taken_by(route)
+
+
+def taken_by(route: Route) -> set[str]:
+    """Return the names in a request, those of its parts as well."""
+    return set(_members(route.request)) if route.request else set()
 
 
 def _members(model: type[BaseModel]) -> Iterator[str]:
-    """Yield the names in a request, those of its parts as well."""
     for name, info in model.model_fields.items():
         yield name
         for kind in (info.annotation, *get_args(info.annotation)):

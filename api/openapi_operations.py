@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from pydantic import BaseModel
 
 from api.answers import LEDGER_HEAD, REPLAYED
 from api.ivxp.responses import ErrorResponse
-from api.openapi_errors import RECORDED, errors_by_status, is_proven
+from api.log.held import CONSISTENCY
+from api.openapi_errors import errors_by_status, is_proven, names_order
 from api.openapi_parameters import has_key, parameters
 from api.openapi_schemas import Schema, Schemas
 from api.routes import Route
 from api.tokens import TokenRefused
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, NotFound
 
 BEARER: Final = "bearer"
 JSON: Final = "application/json"
@@ -29,6 +30,7 @@ _ALLOWANCE: Final = {True: ("RateLimit-Policy", "RateLimit"), False: ()}
 _SEPARATORS: Final = re.compile(r"\W+", re.ASCII)
 _HEADERS: Final = {
     LEDGER_HEAD: "The newest signed tree head: its size and base64 root.",
+    CONSISTENCY: "The proof that this head continues the one that was sent along.",
     "Retry-After": "Seconds after which the same request may succeed.",
     "WWW-Authenticate": "How to prove who asks.",
     "ETag": "The version of this answer.",
@@ -36,13 +38,8 @@ _HEADERS: Final = {
     "RateLimit-Policy": "How many writes an address has per window of seconds.",
     "RateLimit": "How many of them are left, and after how many seconds more come back.",
 }
-
-
-def header_components() -> Schema:
-    """Return the headers of answers, each to be referred to by its name."""
-    return {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
-    }
+_HELD: Final = (LEDGER_HEAD, CONSISTENCY)
+"""What any answer has for a caller that sends a head along."""
 
 
 def operation_id(route: Route) -> str:
@@ -81,46 +78,55 @@ def _body(route: Route, model: type[BaseModel], schemas: Schemas) -> Schema:
 
 
 def _responses(route: Route, schemas: Schemas) -> Schema:
-    found = {OK: _success(route, schemas), FAULT: _error([FAULT_TEXT], [], schemas)}
+    found = {OK: _success(route, schemas), FAULT: _error([FAULT_TEXT], schemas)}
     if route.has_etag:
-        found[UNCHANGED] = _answer("The caller has this version.", ["ETag"])
+        found[UNCHANGED] = _answer("The caller has this version.", always=["ETag"])
     for status, errors in errors_by_status(route).items():
-        texts = [f"`{error.code}`: {_summary(error)}" for error in errors]
-        found[str(status)] = _error(texts, _headers_of(route, errors), schemas)
+        texts = [f"`{_code(error, route)}`: {_summary(error)}" for error in errors]
+        refused = all(issubclass(error, TokenRefused) for error in errors)
+        later = any(error.retryable for error in errors)
+        found[str(status)] = _error(
+            texts,
+            schemas,
+            always=["WWW-Authenticate"] if refused else [],
+            at_times=[*(["Retry-After"] if later else []), *_ALLOWANCE[route.writes]],
+        )
     return dict(sorted(found.items()))
 
 
 def _success(route: Route, schemas: Schemas) -> Schema:
-    shown = [
-        *([LEDGER_HEAD] if route.shows_head or is_proven(route) else []),
-        *(["ETag"] if route.has_etag else []),
-        *([REPLAYED] if has_key(route) else []),
-        *_ALLOWANCE[route.writes],
-    ]
+    proven = route.shows_head or is_proven(route)
+    always = [*([LEDGER_HEAD] if proven else []), *(["ETag"] if route.has_etag else [])]
+    at_times = [*([REPLAYED] if has_key(route) else []), *_ALLOWANCE[route.writes]]
     text = _summary(route.response) if route.response else route.summary
     schema = {"schema": schemas.given(route.response)} if route.response else {}
-    return _answer(text, shown) | {"content": {route.media_type: schema}}
+    return _answer(text, always, at_times) | {"content": {route.media_type: schema}}
 
 
-def _error(texts: Iterable[str], headers: Iterable[str], schemas: Schemas) -> Schema:
+def _error(
+    texts: Iterable[str],
+    schemas: Schemas,
+    always: Iterable[str] = (),
+    at_times: Iterable[str] = (),
+) -> Schema:
     content = {JSON: {"schema": schemas.given(ErrorResponse)}}
-    return _answer("\n\n".join(texts), headers) | {"content": content}
+    return _answer("\n\n".join(texts), always, at_times) | {"content": content}
 
 
-def _answer(text: str, headers: Iterable[str]) -> Schema:
-    shown = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
-    return {"description": text} | ({"headers": shown} if shown else {})
+def _answer(text: str, always: Iterable[str] = (), at_times: Iterable[str] = ()) -> Schema:
+    """Return an answer with the headers that it always has and those that it may have."""
+    shown = {name: _header(name) for name in (*at_times, *_HELD)}
+    shown |= {name: _header(name) | {"required": True} for name in always}
+    return {"description": text, "headers": shown}
 
 
-def _headers_of(route: Route, errors: list[type[LedgerError]]) -> Iterator[str]:
-    """Yield the headers that an answer with one of the errors may have."""
-    if any(error.retryable for error in errors):
-        yield "Retry-After"
-    if any(issubclass(error, TokenRefused) for error in errors):
-        yield "WWW-Authenticate"
-    if is_proven(route) and RECORDED.intersection(errors):
-        yield LEDGER_HEAD
-    yield from _ALLOWANCE[route.writes]
+def _header(name: str) -> Schema:
+    return {"description": _HEADERS[name], "schema": {"type": "string"}}
+
+
+def _code(error: type[LedgerError], route: Route) -> str:
+    """Return an error's code; what is not found is an order only where one was named."""
+    return error.code if error is not NotFound or names_order(route) else "NOT_FOUND"
 
 
 def _summary(documented: type) -> str:

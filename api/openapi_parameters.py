@@ -23,7 +23,12 @@ EVENTS: Final = "text/event-stream"
 """The media type of an answer that goes on as long as its order."""
 
 _PART: Final = re.compile(r"\{(\w+)\}", re.ASCII)
-_PARTS: Final = {"order_id": "The id from the quote: the order's secret. Any other is 404."}
+_PARTS: Final = {
+    "order_id": "The id from the quote: the order's secret. Any other is 404.",
+    "seq": "The place of an event in its order, from 1.",
+    "level": "The level of the tile, from 0.",
+    "tile": "The index of the tile as C2SP writes it; it may hold slashes.",
+}
 _POSITION: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,15}$"}
 _HEAD: Final[Schema] = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,15}) [A-Za-z0-9+/]{43}=$"}
 _VIEW: Final[Schema] = {"type": "string", "enum": ["default", "strict"]}

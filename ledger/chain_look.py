@@ -15,14 +15,13 @@ from ledger.chain_answers import (
     ChainId,
     FullBlock,
     Receipt,
-    ScannedLog,
     block_call,
     parsed,
     sealed_receipt,
     unavailable,
 )
 from ledger.chain_quorum import SETTLE_BLOCKS, Fact, Sight, Tips
-from ledger.chain_scan import Glimpse
+from ledger.chain_scan import Glimpse, glimpses_in
 from ledger.chain_transfers import TransferLogs, Way
 from ledger.errors import ChainUnavailable
 from ledger.rpc import RpcEndpoint
@@ -117,12 +116,9 @@ class Looker:
         if block.number != glimpse.block_number:
             raise unavailable("the node answered with a block of another height", "malformed")
         same = block.hash == glimpse.block_hash
-        if same and not isinstance(raw_logs, list):
-            raise unavailable("the node does not list the logs of its own block", "node_lag")
-        logs = [parsed(ScannedLog, raw) for raw in raw_logs] if isinstance(raw_logs, list) else []
         return Standing(
             in_block=same and glimpse.tx_hash in block.transactions,
-            listed=same and any(log.transaction_hash == glimpse.tx_hash for log in logs),
+            listed=same and glimpse in glimpses_in(raw_logs, self.logs, glimpse.way),
         )
 
     async def contradicts(self, block: Block, endpoint: RpcEndpoint) -> bool:

@@ -74,8 +74,10 @@ async def ask_sweep(
     listed = [
         glimpse
         for (way, _), answer in zip(ranges, raw[len(heights) :], strict=True)
-        for glimpse in _glimpses(answer, logs, way)
+        for glimpse in glimpses_in(answer, logs, way)
     ]
+    if span is not None and any(each.block_number < span.first for each in listed):
+        raise unavailable("the node lists logs of blocks that it was not asked for", "malformed")
     return Swept(Tips(head, safe, None), known, frozenset(listed))
 
 
@@ -96,7 +98,8 @@ def _logs_call(span: Span, logs: TransferLogs, way: Way) -> Call:
     return ("eth_getLogs", [{"fromBlock": hex(span.first), "toBlock": last, **logs.filter(way)}])
 
 
-def _glimpses(raw: object, logs: TransferLogs, way: Way) -> list[Glimpse]:
+def glimpses_in(raw: object, logs: TransferLogs, way: Way) -> list[Glimpse]:
+    """Return the transfers that a node's list of logs shows."""
     if not isinstance(raw, list):
         raise unavailable("the node's answer is no list of logs", "malformed")
     found = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -153,6 +154,17 @@ def verify_checkpoint(note_text: str, vkey: str, origin: str) -> Checkpoint:
     if checkpoint.origin != origin:
         raise VerificationError(f"the checkpoint is of {checkpoint.origin!r}, not of {origin!r}")
     return checkpoint
+
+
+def verify_by_any(note_text: str, vkeys: Iterable[str], origin: str) -> Checkpoint:
+    """Return the checkpoint that one of these keys signed, or raise `VerificationError`."""
+    problem = VerificationError("no key of the log is known")
+    for vkey in sorted(vkeys):
+        try:
+            return verify_checkpoint(note_text, vkey, origin)
+        except VerificationError as error:
+            problem = error
+    raise problem
 
 
 def _verify_signatures(note: Note, key: VerifierKey) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ledger.checkpoint import Checkpoint, verify_checkpoint
+from ledger.checkpoint import Checkpoint, verify_by_any
 from ledger.errors import VerificationError
 
 SYNC_INTERVAL_SECONDS: Final = 1.0
@@ -26,11 +26,12 @@ class Guard:
     """
 
     def __init__(
-        self, path: Path, *, log_vkey: str, origin: str, clock: Callable[[], float]
+        self, path: Path, *, log_vkeys: frozenset[str], origin: str, clock: Callable[[], float]
     ) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.new")
-        self._log_vkey = log_vkey
+        self.log_vkeys = log_vkeys
+        """The keys that may have signed the head on disk: a rotation leaves the old one's word."""
         self._origin = origin
         self._clock = clock
         self._head: Checkpoint | None = None
@@ -54,7 +55,7 @@ class Guard:
                 text = data.decode()
             except UnicodeDecodeError as error:
                 raise VerificationError("the guard file is not UTF-8") from error
-            self._head = verify_checkpoint(text, self._log_vkey, self._origin)
+            self._head = verify_by_any(text, self.log_vkeys, self._origin)
         self._was_read = True
         return self._head
 

@@ -103,6 +103,8 @@ def require_settings(state: LogState, wanted: LogOpened) -> None:
     ):
         if new not in known:
             problems.append(f"{name} is {new!r}, which this ledger does not know")
+    if wanted.continues not in (None, state.genesis.continues):
+        problems.append("CONTINUES is fixed by the genesis, which says otherwise")
     if state.closed:
         problems.append("the log is closed")
     if problems:

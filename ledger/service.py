@@ -14,13 +14,14 @@ from typing import Final
 from ledger.batch import Remember, Task
 from ledger.checkpoint import LogKey
 from ledger.decide import OrderCommand, decide, transfers_of
+from ledger.decide_log import LogCommand, decide_log
 from ledger.decision import Claimed, Decision, decided
 from ledger.entry import SignedEvent, read_entry
 from ledger.errors import Misconfigured, VerificationError
 from ledger.event import Transfer
 from ledger.guard import Guard
 from ledger.log import LogState, record_unattributed, require_settings
-from ledger.log_events import KEY_KINDS, ChainBound, LogOpened
+from ledger.log_events import KEY_KINDS, ChainBound, Continues, LogOpened
 from ledger.order import Order
 from ledger.proofs import Proofs
 from ledger.receipt import Receipt, SignedHead
@@ -52,6 +53,7 @@ class LedgerConfig:
     recovery_address: str
     dev_chain: bool
     clock: Clock = system_clock
+    continues: Continues | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,13 @@ class Ledger:
         self.proofs: Final = Proofs(self.store, self.signer, self.log_key, self.origin)
         self._guard = Guard(
             config.guard_file,
-            log_vkey=self.log_key.vkey,
+            log_vkeys=frozenset({self.log_key.vkey}),
             origin=config.origin,
             clock=time.monotonic,
         )
         try:
             wanted = self._wanted(config)
-            _check_settings(self.store, wanted)
+            self._guard.log_vkeys = _check_settings(self.store, wanted)
             self._check_guard(config.guard_file)
             self._writer = Writer(
                 self.store,
@@ -168,6 +170,16 @@ class Ledger:
             msg = f"the ledger was made on {known.chain} with genesis {known.genesis_hash}"
             raise Misconfigured(msg)
 
+    async def change_keys(self, command: LogCommand) -> Receipt:
+        """Add or revoke a key, or close the log; raises the `LedgerError` it was refused with."""
+
+        def decide_keys(state: LogState | None, _claimed: Claimed) -> Decision:
+            if state is None:
+                raise VerificationError("the ledger has no genesis")
+            return decide_log(state, command)
+
+        return await self._writer.submit(Task(LOG_STREAM, decide_keys, command.now))
+
     async def record_unattributed(self, transfers: Sequence[Transfer]) -> Receipt:
         """Record transfers that no order can be named for, once each; they stay claimable."""
         keys = tuple(transfer.key for transfer in transfers)
@@ -226,6 +238,7 @@ class Ledger:
             payment_address=config.payment_address,
             recovery=config.recovery_address,
             dev_chain=config.dev_chain,
+            continues=config.continues,
         )
 
     def _open_log(self, wanted: LogOpened) -> None:
@@ -246,11 +259,16 @@ def _store(path: Path) -> SqliteStore:
         raise Misconfigured(msg) from error
 
 
-def _check_settings(store: SqliteStore, wanted: LogOpened) -> None:
-    """Name the setting that differs, before a key that differs fails to verify."""
+def _check_settings(store: SqliteStore, wanted: LogOpened) -> frozenset[str]:
+    """Name the setting that differs, before a key that differs fails to verify.
+
+    Returns the log keys that may have signed the last head: a new one is followed by a restart.
+    """
     state = store.load(LOG_STREAM).state
-    if isinstance(state, LogState):
-        require_settings(state, wanted)
+    if not isinstance(state, LogState):
+        return frozenset({wanted.log_key})
+    require_settings(state, wanted)
+    return state.log_keys
 
 
 def _bind(state: LogState | None, bound: ChainBound) -> Decision:

@@ -16,8 +16,6 @@ from api.openapi import document
 from api.routes import Route, route_of
 
 JSON = "application/json"
-ALWAYS = {"Ledger-Head", "ETag", "WWW-Authenticate"}
-"""Headers that stand in every answer for which they are described; others only at times."""
 
 
 @cache
@@ -56,7 +54,8 @@ def breaches(
     said = operation["responses"].get(str(status))
     if said is None:
         return [f"{status} is not described"]
-    found = [f"the header {name} is missing" for name in _required(said, status) - headers]
+    always = {name for name, header in said["headers"].items() if header.get("required")}
+    found = [f"the header {name} is missing" for name in always if name.lower() not in headers]
     content = said.get("content", {})
     if not content:
         return found + (["a body where none is described"] if body else [])
@@ -67,11 +66,6 @@ def breaches(
         errors = validator(name).iter_errors(json.loads(body))
         found += [f"{error.json_path}: {error.message}"[:300] for error in errors]
     return found
-
-
-def _required(said: dict[str, Any], status: int) -> set[str]:
-    shown = ALWAYS & set(said.get("headers", {}))
-    return shown - {"Ledger-Head"} if status >= 400 else shown
 
 
 class Watch:
@@ -101,7 +95,7 @@ class Watch:
     def _compare(self, route: Route, response: web.StreamResponse) -> None:
         body = response.body if isinstance(response, web.Response) else b""
         assert body is None or isinstance(body, bytes)
-        names = {name for name in ALWAYS if name in response.headers}
+        names = {name.lower() for name in response.headers}
         found = breaches(route, response.status, response.content_type, names, body or b"")
         self.seen.add((route.method, route.path, response.status))
         place = f"{route.method} {route.path} {response.status}"

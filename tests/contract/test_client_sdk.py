@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from api.keys import RUNNER
 from scripts.devchain import DevChain
 from tests.clients import sdk_answers
 from tests.clients.middleman import Fault, between, path_ends
@@ -162,6 +163,29 @@ async def test_every_piece_of_a_stream_holds_whole_events_in_lines_of_json(
     words = [json.loads(data)["status"] for _, data in events]
     assert [kind for kind, _ in events if kind in TERMINAL] == ["completed"]
     assert list(dict.fromkeys(words)) == ["quoted", "paid", "processing", "delivered"]
+
+
+async def test_the_end_is_not_told_while_the_status_answer_lags(
+    service: Service, chain: DevChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client asks once after the end, and takes whatever it is told."""
+    client = sdk(service, wallet(chain, "sdk lag"))
+    quote = await client.request_quote(BY_HAND, WORDS, 1)
+    _, url = await client.submit_payment(quote)
+    await service.views_have(service.position)
+    with monkeypatch.context() as held:
+        held.setattr(service.app[RUNNER], "_follow", lambda: None)
+        await hand_in(service, quote["order_id"], WORDS)
+        async with service.session.get(url or "") as answer:
+            status = await client.get_order_status(quote["order_id"])
+            early = answer.content.read_nowait()
+            held.undo()
+            async with asyncio.timeout(WAIT_SECONDS):
+                late = await answer.content.read()
+
+    assert status["status"] == "processing"
+    assert TERMINAL.isdisjoint(kind for kind, _ in events_of(early))
+    assert events_of(late)[-1][0] == "completed"
 
 
 async def test_polling_waits_longer_each_time_and_every_answer_parses(

@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from api.answers import LEDGER_HEAD, ledger_head
 from api.app import ROUTES
 from api.idempotency import KEY
 from api.keys import LEDGER
@@ -50,9 +51,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 SEED = 20_261_122
 ARBITER = "arbiter"
-EXAMPLES = 6
+EXAMPLES = 5
 """Random cases for each route, as many right as wrong ones."""
-EDGES = 60
+EDGES = 30
 """Cases at the edges of a route's schema, at most."""
 CHECKS = [
     not_a_server_error,
@@ -164,6 +165,8 @@ class Fuzz:
             self.send(case)
         for case in edges:
             if case.method != self.route.method:
+                # A head is judged wherever it is sent; here the method is what is wrong.
+                case.headers.pop(LEDGER_HEAD, None)
                 self.send(case)
         for mode in GenerationMode:
             self._random_cases(operation, mode)
@@ -206,10 +209,17 @@ class Fuzz:
 
     def _make_real(self, case: Case) -> None:
         order_id = self.world.order_for(self.route.path, self.random)
-        if "order_id" in case.path_parameters and self.route.media_type != EVENTS:
-            case.path_parameters["order_id"] = order_id
+        real = {"level": "0", "tile": "000.p/1", "seq": "1", "order_id": order_id}
+        if self.route.media_type != EVENTS:
+            case.path_parameters.update({n: real[n] for n in real if n in case.path_parameters})
+        position = self.world.service.position
+        if LEDGER_HEAD in case.headers and self.random.random() < 0.8:
+            case.headers[LEDGER_HEAD] = ledger_head(self.world.service.app[LEDGER].head)
         if AFTER_POSITION in case.query and self.random.random() < 0.8:
-            case.query[AFTER_POSITION] = str(self.random.randrange(self.world.service.position))
+            case.query[AFTER_POSITION] = str(self.random.randrange(position))
+        if self.route.path.startswith("/ledger/") and self.random.random() < 0.8:
+            ends = {"from": "1", "to": str(position), "size": str(position)}
+            case.query.update({name: ends[name] for name in ends if name in case.query})
         if KEY in case.headers and self.random.random() < 0.9:
             case.headers[KEY] = self.random.randbytes(8).hex()
         if isinstance(case.body, dict) and case.media_type == "application/json":
@@ -226,7 +236,8 @@ async def test_a_route_answers_anything_as_it_is_described(world: World, route: 
     await asyncio.to_thread(fuzz.run)
 
     print(f"seed {SEED}: {dict(sorted(fuzz.statuses.items()))}")  # noqa: T201 - names the run
-    assert not fuzz.failures, "\n\n".join(fuzz.failures[:3])
+    if fuzz.failures:
+        pytest.fail("\n\n".join(fuzz.failures[:3]), pytrace=False)
     assert fuzz.statuses[503] == 0, "a healthy service is never unavailable"
     assert any(status in fuzz.statuses for status in expected(route)), fuzz.statuses
 

@@ -87,10 +87,10 @@ class Liar:
 class Laggard:
     """A node that has not come further than some block, and knows so itself."""
 
-    def __init__(self, chain: DevChain) -> None:
+    def __init__(self, chain: DevChain, *, blocks: int = 0) -> None:
         self._chain = chain
         self._blocks: dict[int, Json] = {}
-        self.head = chain.head()
+        self.head = chain.head() - blocks
 
     def __call__(self, pairs: Pairs) -> None:
         for asked, answer in pairs:

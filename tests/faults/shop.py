@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,16 @@ class Shop:
         content = (await self.download(order)).require(200)["content"]
         (await self.buyer.confirm(order.order_id, str(content))).require(200)
 
+    async def finish_all(self, orders: Sequence[Bought]) -> None:
+        """Take and sign for many deliverables, once all of them are there."""
+
+        async def made() -> bool:
+            return self.recorded("ready", orders) == len(orders)
+
+        # One look for all of them: asking the service for each would keep it from its work.
+        await until(made, "all are made")
+        await asyncio.gather(*(self.finish(order) for order in orders))
+
     async def is_word(self, order: Bought, word: str) -> bool:
         found: str = (await self.status(order))["status"]
         return found == word
@@ -126,6 +136,17 @@ class Shop:
                 "ledger.db", "SELECT topic FROM stored_events WHERE originator_id=?", key
             )
         )
+
+    def recorded(self, kind: str, orders: Sequence[Bought]) -> int:
+        """Return how many events of a kind the orders have together."""
+        marks = ",".join("?" * len(orders))
+        [(count,)] = self._rows(
+            "ledger.db",
+            f"SELECT count(*) FROM stored_events WHERE topic=? AND originator_id IN ({marks})",  # noqa: S608 - marks only
+            kind,
+            *(order.order_id.removeprefix("ivxp-").replace("-", "") for order in orders),
+        )
+        return int(str(count))
 
     def size(self) -> int:
         """Return how many events the ledger holds."""

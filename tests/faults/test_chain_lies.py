@@ -101,10 +101,6 @@ async def quotes(at: Shop) -> list[str]:
     return await each(at.quote() for _ in range(ROUNDS))
 
 
-async def finished(at: Shop, orders: Iterable[Bought]) -> None:
-    await each(at.finish(order) for order in orders)
-
-
 def kinds(at: Shop, orders: Iterable[Bought]) -> Counter[str]:
     """Return how many events of each kind the orders have together."""
     return sum((at.kinds(order) for order in orders), Counter())
@@ -160,7 +156,7 @@ async def test_a_receipt_that_is_missing_keeps_the_claim_until_it_is_there(
     chance.shuffle(orders)
     for order in orders:
         liar.hidden.discard(order.tx_hash)
-    await finished(one, orders)
+    await one.finish_all(orders)
 
     seen = kinds(one, orders)
     assert (seen["paid"], seen.keys() & FAILED) == (ROUNDS, set())
@@ -182,7 +178,7 @@ async def test_a_receipt_without_its_logs_is_no_answer(
     assert kinds(one, orders) == {"quoted": ROUNDS, "payment_claimed": ROUNDS}
 
     liar.lies.clear()
-    await finished(one, orders)
+    await one.finish_all(orders)
 
     assert kinds(one, orders)["paid"] == ROUNDS
     await one.balances(orphaned=0)
@@ -213,7 +209,7 @@ async def test_a_reverted_payment_is_refused_and_the_true_one_accepted(
     paid = [one.paid(each, one.pay(PRICE)) for each in ids]
     answers = await each(one.deliver(order) for order in paid)
     assert {answer.status for answer in answers} == {200}
-    await finished(one, paid)
+    await one.finish_all(paid)
     await one.balances(orphaned=0)
     say("reverted", refused=ROUNDS, claims_closed=len(early), paid_by_it=0, paid_after=ROUNDS)
 
@@ -276,7 +272,7 @@ async def refused_then_paid(at: Shop, node: RpcProxy, false: list[Bought], reaso
     paid = [at.paid(order.order_id, at.pay(PRICE)) for order in false]
     for answer in await each(at.deliver(order) for order in paid):
         answer.require(200)
-    await finished(at, paid)
+    await at.finish_all(paid)
     await at.balances(orphaned=0)
 
 
@@ -299,7 +295,7 @@ async def test_two_orders_in_one_transaction_get_one_transfer_each(
     answers = await each(one.deliver(order) for order in thirds)
 
     assert reasons(answers) == {(402, "already_claimed"): ROUNDS}
-    await finished(one, pairs)
+    await one.finish_all(pairs)
     assert kinds(one, pairs)["paid"] == 2 * ROUNDS
     assert kinds(one, thirds).keys() == {"quoted", "command_refused"}
     await one.balances(orphaned=0)
@@ -330,7 +326,7 @@ async def test_a_log_that_shifts_in_its_block_pays_the_same_order_and_no_other(
 
     assert shifted == ROUNDS
     assert reasons(answers) == {(402, "already_claimed"): ROUNDS}
-    await finished(one, orders)
+    await one.finish_all(orders)
     seen = kinds(one, orders)
     assert (seen["paid"], seen["payment_restored"]) == (ROUNDS, ROUNDS)
     await one.balances(orphaned=0)
@@ -361,7 +357,7 @@ async def test_a_node_that_lags_delays_and_denies_nothing(
         laggard.head += chance.randrange(1, 8)
         await looks(nodes[0], 3)
     nodes[0].restore()
-    await finished(one, orders)
+    await one.finish_all(orders)
 
     seen = kinds(one, orders)
     assert (seen["paid"], seen.keys() & FAILED) == (ROUNDS, set())
@@ -385,33 +381,12 @@ async def test_cancelled_requests_to_a_hung_node_leave_the_service_as_it_was(
     assert kinds(one, orders) == {"quoted": ROUNDS, "payment_claimed": ROUNDS}
 
     nodes[0].restore()
-    await finished(one, orders)
+    await one.finish_all(orders)
 
     assert cancelled > ROUNDS
     assert kinds(one, orders)["paid"] == ROUNDS
     await one.balances(orphaned=0)
     say("hung node", requests_cancelled=cancelled, claims_kept=ROUNDS, paid_at_last=ROUNDS)
-
-
-async def test_a_storm_of_429_is_not_fed_and_costs_no_claim(
-    one: Shop, nodes: list[RpcProxy]
-) -> None:
-    orders = [one.paid(each, one.pay(PRICE)) for each in await quotes(one)]
-    asked = len(nodes[0].calls)
-    nodes[0].status_429()
-    answers = [await one.deliver(order) for order in orders for _ in range(3)]
-    fed = len(nodes[0].calls) - asked
-    assert {answer.status for answer in answers} == {503}
-    assert kinds(one, orders) == {"quoted": ROUNDS, "payment_claimed": ROUNDS}
-
-    nodes[0].restore()
-    await finished(one, orders)
-
-    # Without a rest, each notice and each round of the loops would be a request.
-    assert fed < len(answers)
-    assert kinds(one, orders)["paid"] == ROUNDS
-    await one.balances(orphaned=0)
-    say("429 storm", notices=len(answers), requests_in_the_storm=fed, paid_at_last=ROUNDS)
 
 
 async def test_a_quote_taken_after_a_transfer_gets_nothing_of_it(
@@ -505,7 +480,7 @@ async def test_of_two_endpoints_that_disagree_neither_is_believed(
 
     for liar in liars:
         liar.lies.clear()
-    await finished(two, paid)
+    await two.finish_all(paid)
 
     async def closed() -> bool:
         return kinds(two, failing)["payment_claim_closed"] == len(failing)
@@ -539,7 +514,7 @@ async def test_of_three_endpoints_one_liar_changes_nothing(
 
     assert {answer.status for answer in answers} == {200}
     assert reasons(refused) == {(402, "reverted"): len(failing)}
-    await finished(three, paid)
+    await three.finish_all(paid)
     assert kinds(three, failing).keys() == {"quoted", "command_refused"}
     await three.balances(orphaned=0)
     told = sum(liar.told for liar in liars)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from eth_account.signers.local import LocalAccount
 from structlog.testing import CapturingLogger
 
 from ledger.chain import Chain
+from ledger.chain_transfers import Way
 from ledger.finding import ChainView
 from ledger.rpc import RpcEndpoint, RpcPool
 from scripts.devchain import DevChain
 from scripts.rpc_proxy import Pairs, RpcProxy
 from tests.contract.kit import ECHO_MICROS
+from tests.faults.lies import Laggard
 from tests.support.chain import account_named, funded_account
 from tests.support.watching import open_shop
 
@@ -294,6 +297,90 @@ async def test_a_log_that_only_one_endpoint_lists_is_found(
 
         await shop.look()
 
+        assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
+
+
+STRANGE = "0x" + "ee" * 32
+"""A transaction that nobody sent."""
+
+
+def invent(pairs: Pairs, *, tx_hash: str | None = None, block_too: bool = False) -> None:
+    """List one more log, of a transaction that was never sent or of a real one; or even show it."""
+    for asked, answer in pairs:
+        if asked["method"] == "eth_getLogs" and answer.get("result"):
+            log = answer["result"][0]
+            amount = f"0x{ECHO_MICROS:064x}"
+            index = hex(int(log["logIndex"], 16) + 7)
+            false = {"transactionHash": tx_hash or log["transactionHash"], "data": amount}
+            answer["result"].append({**log, "logIndex": index, **false})
+        elif block_too and asked["method"] == "eth_getBlockByNumber" and answer.get("result"):
+            answer["result"]["transactions"].append(STRANGE)
+
+
+INVENTIONS: dict[str, Lie] = {
+    "a transaction": partial(invent, tx_hash=STRANGE),
+    "a transaction and its place": partial(invent, tx_hash=STRANGE, block_too=True),
+    "a log of a real transaction": invent,
+}
+
+
+@pytest.mark.parametrize("what", INVENTIONS)
+async def test_what_one_of_three_endpoints_invents_ends_where_two_do_not_list_it(
+    tmp_path: Path, chain: DevChain, nodes: list[RpcProxy], name: str, what: str
+) -> None:
+    urls = ",".join(node.url for node in nodes)
+    async with open_shop(tmp_path, chain, name, rpc_urls=urls) as shop:
+        order_id = await shop.quote(shop.buyer(name))
+        real = shop.pay(shop.buyer(name + ": stranger"), 7)
+        nodes[1].rewrite(INVENTIONS[what])
+        await shop.look()
+        await shop.look_when_safe()
+        await shop.look()
+
+        assert shop.kinds(order_id) == ["quoted"]
+        assert [t.tx_hash for t in shop.unattributed()] == [real]
+        assert not any(shop.scan.waiting.values())
+
+
+@pytest.mark.parametrize("what", ["a transaction and its place", "a log of a real transaction"])
+async def test_what_the_only_endpoint_insists_on_is_neither_believed_nor_dropped(
+    tmp_path: Path, chain: DevChain, nodes: list[RpcProxy], name: str, what: str
+) -> None:
+    async with open_shop(tmp_path, chain, name, rpc_urls=nodes[0].url) as shop:
+        order_id = await shop.quote(shop.buyer(name))
+        real = shop.pay(shop.buyer(name + ": stranger"), 7)
+        nodes[0].rewrite(INVENTIONS[what])
+        for _ in range(3):
+            await shop.look_when_safe()
+
+        assert shop.kinds(order_id) == ["quoted"]
+        assert [t.tx_hash for t in shop.unattributed()] == [real]
+        waits = [w.tx_hash for w in shop.scan.waiting[Way.IN].values()]
+        assert waits == [STRANGE if "place" in what else real]
+
+        nodes[0].restore()
+        await shop.look_when_safe()
+        assert not any(shop.scan.waiting.values())
+
+
+async def test_a_receipt_that_one_of_two_endpoints_lacks_is_waited_for(
+    tmp_path: Path, chain: DevChain, nodes: list[RpcProxy], name: str
+) -> None:
+    urls = ",".join(node.url for node in nodes[:2])
+    async with open_shop(tmp_path, chain, name, rpc_urls=urls) as shop:
+        buyer = shop.buyer(name)
+        order_id = await shop.quote(buyer)
+        shop.pay(buyer)
+        # The one that lists the log has no receipt, the other one is behind.
+        nodes[0].rewrite(no_receipt)
+        nodes[1].rewrite(Laggard(chain, blocks=2))
+        for _ in range(3):
+            await shop.look_when_safe()
+        assert shop.kinds(order_id) == ["quoted"]
+
+        for node in nodes:
+            node.restore()
+        await shop.look_when_safe()
         assert shop.kinds(order_id)[:2] == ["quoted", "paid"]
 
 

@@ -261,7 +261,7 @@ def foreign_writer(ledger: Ledger, folder: Path) -> Writer:
     config = config_in(folder)
     guard = Guard(
         folder / "other guard",
-        log_vkey=ledger.log_key.vkey,
+        log_vkeys=frozenset({ledger.log_key.vkey}),
         origin=config.origin,
         clock=lambda: 0.0,
     )

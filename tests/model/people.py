@@ -79,7 +79,12 @@ class Client(Wallet):
         endpoint: str | None = None,
     ) -> Ask:
         """Return a payment notice in one of the three bodies and with one of the three texts."""
-        text = self._notice_text(order_id, tx, form, nonce)
+        text = self.notice_text(order_id, tx, form=form, nonce=nonce)
+        return self.notice_with(text, order_id, tx, route=route, endpoint=endpoint)
+
+    def notice_with(
+        self, text: str, order_id: str, tx: str, *, route: Route, endpoint: str | None = None
+    ) -> Ask:
         more = {"delivery_endpoint": endpoint} if endpoint else {}
         if route == "deliver":
             proof = {"tx_hash": tx, "from_address": self.address, "network": NETWORK}
@@ -100,7 +105,9 @@ class Client(Wallet):
         }
         return post(f"/ivxp/orders/{order_id}/{route}", body | more)
 
-    def _notice_text(self, order_id: str, tx: str, form: NoticeText, nonce: str | None) -> str:
+    def notice_text(
+        self, order_id: str, tx: str, *, form: NoticeText, nonce: str | None = None
+    ) -> str:
         if form == "identity":
             who = f"Order: {order_id} | Address: {self.address} | Timestamp: {self.clock()}"
             return f"IVXP Identity Verification | {who}"
@@ -121,7 +128,7 @@ class Client(Wallet):
         protocol: str = "IVXP/1.0",
     ) -> Ask:
         """Return a receipt; the shapes of the SDK and of the oldest clients name no hash."""
-        text = self._receipt_text(order_id, content, shape)
+        text = self.receipt_text(order_id, content, shape)
         inner: dict[str, object] = {} if rating is None else {"satisfaction_rating": rating}
         if received is not None:
             inner["received"] = received
@@ -135,7 +142,7 @@ class Client(Wallet):
         path = "/ivxp/confirm" if alias else f"/ivxp/orders/{order_id}/confirm"
         return post(path, {**outer, "confirmation": inner})
 
-    def _receipt_text(self, order_id: str, content: bytes | None, shape: ReceiptShape) -> str:
+    def receipt_text(self, order_id: str, content: bytes | None, shape: ReceiptShape) -> str:
         match shape:
             case "sdk":
                 return f"Confirm delivery: {order_id} | Timestamp: {self.stamp}"
@@ -149,11 +156,7 @@ class Client(Wallet):
     def dispute(
         self, order_id: str, *, reason: str = "other", nested: bool = True, said: str | None = None
     ) -> Ask:
-        named = sha256(said.encode()).hexdigest() if said else "none"
-        text = (
-            f"Dispute delivery: {order_id} | Reason: {reason} | Hash: none"
-            f" | Statement: {named} | Timestamp: {self.stamp}"
-        )
+        text = self.dispute_text(order_id, reason=reason, said=said)
         inner: dict[str, object] = {"statement": said} if said else {}
         outer: dict[str, object] = {"protocol": "IVXP/1.0", "order_id": order_id}
         if nested:
@@ -161,6 +164,13 @@ class Client(Wallet):
         else:
             outer |= {"signed_message": text, "signature": self.sign(text)}
         return post(f"/ivxp/orders/{order_id}/dispute", {**outer, "dispute": inner})
+
+    def dispute_text(self, order_id: str, *, reason: str, said: str | None = None) -> str:
+        named = sha256(said.encode()).hexdigest() if said else "none"
+        return (
+            f"Dispute delivery: {order_id} | Reason: {reason} | Hash: none"
+            f" | Statement: {named} | Timestamp: {self.stamp}"
+        )
 
 
 @dataclass

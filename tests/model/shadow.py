@@ -4,6 +4,8 @@ Nothing here calls the code that decides or folds. The rules are those of the do
 status may follow which, what each event vouches for, and where every transfer stands.
 """
 
+# ruff: noqa: ARG002 - every check, and every change, has the same shape
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -49,7 +49,7 @@ def guard(path: Path, clock: Clock) -> Guard:
 
 
 def guard_at(path: Path, clock: Clock) -> Guard:
-    return Guard(path, log_vkey=KEY.vkey, origin=ORIGIN, clock=clock)
+    return Guard(path, log_vkeys=frozenset({KEY.vkey}), origin=ORIGIN, clock=clock)
 
 
 def advance(guard: Guard, size: int) -> None:

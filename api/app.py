@@ -59,6 +59,7 @@ from api.workers.handlers import HandlerRunner
 from api.workers.loop import WorkLoop
 from api.workers.payments import watch_payments
 from api.workers.push import push_loop
+from api.workers.retention import erase_overdue
 from api.workers.windows import close_lapsed
 from ledger.chain import Chain
 from ledger.errors import ChainUnavailable
@@ -224,6 +225,7 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
         WorkLoop("chain", lambda: bind_chain(app), interval),
         WorkLoop("claims", lambda: resolve_claims(app), interval),
         WorkLoop("payments", lambda: watch_payments(app), interval),
+        WorkLoop("retention", lambda: erase_overdue(app), interval),
         WorkLoop("windows", lambda: close_lapsed(app), interval),
         WorkLoop("handlers", handlers.start_waiting, interval),
     ]

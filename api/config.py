@@ -21,6 +21,8 @@ USDC: Final = {
     "base-sepolia": "0x036cbd53842c5426634e7929541ec2318f3dcf7e",
 }
 """Circle's USDC contracts, lower case."""
+MIN_RETENTION: Final = 86400
+"""A day: the protocol's least time in which a deliverable can be fetched."""
 MAX_PUSH_DELAY: Final = 7 * 86400
 
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -66,6 +68,7 @@ class Settings(BaseSettings):
     allow_hot_treasury: bool = False
     body_max_bytes: Annotated[int, Field(ge=1024, le=16 * 2**20)] = 65_536
     content_max_bytes: Annotated[int, Field(ge=1024, le=64 * 2**20)] = 2**20
+    content_retention: Annotated[int, Field(ge=0, le=10 * 365 * 86400)] = 7 * 86400
     body_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     handler_timeout: Annotated[float, Field(gt=0, le=86400)] = 3600.0
     handlers_at_once: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -152,6 +155,13 @@ class Settings(BaseSettings):
         except InvalidInput as error:
             raise _problem(error.message) from error
         return amount
+
+    @field_validator("content_retention")
+    @classmethod
+    def _retention(cls, seconds: int) -> int:
+        if 0 < seconds < MIN_RETENTION:
+            raise _problem(f"content stays for {MIN_RETENTION} seconds at least; 0 is for ever")
+        return seconds
 
     @field_validator("push_schedule")
     @classmethod

@@ -25,12 +25,14 @@ ALLOWED_HEADERS: Final = (
 )
 EXPOSED_HEADERS: Final = (
     "Ledger-Head",
+    "Ledger-Consistency",
     "Retry-After",
     "RateLimit-Policy",
     "RateLimit",
     "Idempotency-Replayed",
     "Location",
     "Allow",
+    "WWW-Authenticate",
 )
 _EXPOSED: Final = ", ".join(EXPOSED_HEADERS)
 MAX_AGE_SECONDS: Final = 7200

@@ -17,10 +17,12 @@ from api.routes import Route
 from api.sync import order_of, record
 from api.tokens import Role
 from api.workers.refunds import record_named_refund
-from ledger.commands import AnswerDispute
+from ledger.batch import content_of
+from ledger.commands import AnswerDispute, EraseContent
 from ledger.content import commitment, salted
-from ledger.errors import ChainUnavailable, PaymentPending, PaymentRefused
+from ledger.errors import ChainUnavailable, InvalidInput, PaymentPending, PaymentRefused
 from ledger.order import Order
+from ledger.service import Ledger
 from ledger.values import order_stream
 
 OPERATOR: Final = frozenset({Role.OPERATOR})
@@ -39,6 +41,22 @@ class AnsweredResponse(BaseModel):
     order_id: str
     position: Literal["accepts", "rejects"]
     status: str
+    ledger: LedgerBlock | None = None
+
+
+class EraseRequest(Message):
+    """POST /v1/orders/{order_id}/erase. Without `fields`, everything that may be erased."""
+
+    reason: Literal["request", "operator"]
+    fields: list[Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]] | None = None
+
+
+class ErasedResponse(BaseModel):
+    """The content ids that are gone. Their hashes and commitments stay in the log."""
+
+    order_id: str
+    status: str
+    erased: list[str]
     ledger: LedgerBlock | None = None
 
 
@@ -81,6 +99,33 @@ async def post_answer(request: web.Request) -> web.Response:
     )
 
 
+async def post_erase(request: web.Request) -> web.Response:
+    """Erase what the order's events refer to: all of it, or some fields."""
+    said = await read_model(request, EraseRequest)
+    ledger = request.app[LEDGER]
+    order = await known_order(ledger, request.match_info["order_id"])
+    held = contents_of(ledger, order.id)
+    wanted = held if said.fields is None else {i: f for i, f in held.items() if f in said.fields}
+    if said.fields is not None and not set(said.fields) <= set(held.values()):
+        raise InvalidInput("fields: the order has no such content", details={"field": "fields"})
+    command = EraseContent(tuple(wanted), said.reason, ledger.clock())
+    return await record(
+        request,
+        order.id,
+        command,
+        lambda o: {"order_id": o.id, "status": str(o.status), "erased": sorted(o.erased)},
+    )
+
+
+def contents_of(ledger: Ledger, order_id: str) -> dict[str, str]:
+    """Return the content that an order's events refer to: id to field name, in order."""
+    return {
+        content_id: name
+        for placed in ledger.read_order(order_id)
+        for name, content_id in content_of(placed.signed.event).items()
+    }
+
+
 async def post_refund(request: web.Request) -> web.Response:
     """Record a refund that the operator names, once a safe block shows it."""
     said = await read_model(request, RefundRequest)
@@ -106,6 +151,16 @@ ORDER_ROUTES: Final = [
         "Answer a dispute",
         request=AnswerRequest,
         response=AnsweredResponse,
+        writes=True,
+        roles=OPERATOR,
+    ),
+    Route(
+        "POST",
+        "/v1/orders/{order_id}/erase",
+        post_erase,
+        "Erase content",
+        request=EraseRequest,
+        response=ErasedResponse,
         writes=True,
         roles=OPERATOR,
     ),

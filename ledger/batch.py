@@ -16,6 +16,7 @@ from ledger.errors import Conflict, LedgerError, Misconfigured
 from ledger.event import Event, TreeHead
 from ledger.log import LogState
 from ledger.money import TransferId
+from ledger.order_events import ContentErased
 from ledger.payment_events import (
     PaymentLate,
     PaymentOverpaid,
@@ -102,7 +103,18 @@ class Planned:
             for key in keys:
                 if key not in claimed_before:
                     claims.setdefault(key, index)
-        return Group(self.events, tuple(claims.items()), self._content(), self.answer)
+        return Group(
+            self.events, tuple(claims.items()), self._content(), self.answer, self._erased()
+        )
+
+    def _erased(self) -> tuple[str, ...]:
+        events = (signed.event for signed in self.events)
+        return tuple(
+            content_id
+            for event in events
+            if isinstance(event, ContentErased)
+            for content_id in event.content_ids
+        )
 
     def _content(self) -> tuple[ContentRow, ...]:
         if not self.task.content:

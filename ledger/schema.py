@@ -32,6 +32,7 @@ UPSERT_FRONTIER: Final = "INSERT OR REPLACE INTO frontier (id, size, nodes) VALU
 INSERT_CLAIM: Final = (
     "INSERT INTO claims (chain, tx_hash, ordinal, stream, position) VALUES (?,?,?,?,?)"
 )
+ERASE_CONTENT: Final = "DELETE FROM content WHERE content_id=? AND stream=?"
 INSERT_ANSWER: Final = (
     "INSERT INTO answers (request_id, stream, fingerprint, body, position) VALUES (?,?,?,?,?)"
 )

@@ -20,6 +20,7 @@ from eventsourcing.sqlite import (
 from ledger.entry import SignedEvent
 from ledger.money import TransferId
 from ledger.schema import (
+    ERASE_CONTENT,
     INSERT_ANSWER,
     INSERT_CLAIM,
     INSERT_CONTENT,
@@ -69,6 +70,8 @@ class Group:
     """The transfers that are claimed anew, each with the index in `events` of what claims it."""
     content: tuple[ContentRow, ...] = ()
     answer: AnswerRow | None = None
+    erased: tuple[str, ...] = ()
+    """The content whose rows go with these events: value and salt."""
 
 
 Grow = Callable[[Sequence[bytes]], Growth]
@@ -161,6 +164,7 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
     claims: list[tuple[str, str, int, str, int]] = []
     content: list[tuple[str, str, str, bytes, bytes]] = []
     answers: list[tuple[bytes, str, bytes, bytes, int]] = []
+    erased: list[tuple[str, str]] = []
     for group in groups:
         start = first + len(events)
         for event in group.events:
@@ -173,6 +177,7 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
             at = first + len(events) - 1 if group.events else group.answer.position
             given = group.answer
             answers.append((given.request_id, given.stream, given.fingerprint, given.body, at))
+        erased += [(content_id, group.events[0].stream) for content_id in group.erased]
     c.executemany(
         "INSERT INTO stored_events (rowid, originator_id, originator_version, topic, state)"
         " VALUES (?,?,?,?,?)",
@@ -184,6 +189,8 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
         c.executemany(INSERT_CONTENT, content)
     if answers:
         c.executemany(INSERT_ANSWER, answers)
+    if erased:
+        c.executemany(ERASE_CONTENT, erased)
 
 
 def _insert_tree(c: SQLiteCursor, rows: Growth) -> None:
@@ -206,4 +213,6 @@ def connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
         # Moving the WAL into the file is the second connection's work, off the commit path.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA recursive_triggers=ON")
+        # What is erased is overwritten, not only left to be overwritten one day.
+        connection.execute("PRAGMA secure_delete=ON")
     return connection

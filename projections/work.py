@@ -31,6 +31,8 @@ class WorkKind(StrEnum):
     """Send the deliverable; key = target and number of the coming attempt, since the last one."""
     WINDOW = "window"
     """Close a window that lapsed; key = `acceptance` or `answer`, since the moment it ends."""
+    RETENTION = "retention"
+    """Erase the deliverable once its time is over; key = content id, since it can be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ def work_of(order: Order) -> list[Work]:
         key = f"{push.target}:{push.made + 1}"
         todo.append(Work(order.id, WorkKind.PUSH, key, push.since_ms))
     todo += [Work(order.id, WorkKind.WINDOW, name, at) for name, at in windows_of(order)]
+    if order.deliverable is not None and order.content_held and not order.dispute_open:
+        since = max(order.updated_at, order.status_at[Status.READY])
+        todo.append(Work(order.id, WorkKind.RETENTION, order.deliverable.content_id, since))
     return todo
 
 

@@ -51,12 +51,13 @@ class MinimalClient:
     wallet: Wallet | None = None
     now: Clock = utc_clock
     failures: dict[int, str] = field(default_factory=dict)
+    order_id: str = "ivxp-unknown"
 
     async def run(self) -> list[int]:
         """Return the numbers of the checks that passed."""
         catalog = await self._get("/ivxp/catalog")
         order = await self._checked(2, self._request)
-        order_id = str(order["order_id"]) if order else "ivxp-unknown"
+        order_id = self.order_id = str(order["order_id"]) if order else self.order_id
         self._check(1, lambda: _check_catalog(catalog))
         await self._checked(3, lambda: self._deliver(order or {}))
         await self._checked(4, lambda: self._wait(order_id))

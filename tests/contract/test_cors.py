@@ -12,11 +12,14 @@ import pytest_asyncio
 from aiohttp import web
 from multidict import CIMultiDict
 
+from api.answers import LEDGER_HEAD, REPLAYED
 from api.app import ROUTES
 from api.cors import ALLOWED_HEADERS, EXPOSED_HEADERS, Cors
 from api.keys import LIMITS
 from api.limits import Limits
+from api.log.held import CONSISTENCY
 from api.routes import REGISTRY, Route
+from api.window import Allowance
 from tests.contract.kit import Service, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,6 +84,12 @@ async def test_the_headers_that_clients_send_may_be_sent() -> None:
         "Ledger-Head",
         "Last-Event-ID",
     }
+
+
+async def test_a_page_may_read_the_headers_that_our_own_answers_add() -> None:
+    ours = {LEDGER_HEAD, CONSISTENCY, REPLAYED, *Allowance(1, 1, 1, granted=True).headers}
+
+    assert set(EXPOSED_HEADERS) >= {*ours, "Retry-After", "Location", "Allow", "WWW-Authenticate"}
 
 
 async def test_options_without_a_preflight_names_the_methods(service: Service) -> None:

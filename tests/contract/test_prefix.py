@@ -98,3 +98,11 @@ async def test_head_answers_as_get_does_and_at_once(below: Service, path: str) -
         async with below.session.get(url) as got:
             assert got.content_type == head.content_type
             assert (head.status, head.headers.get("Allow")) == (got.status, None)
+
+
+async def test_head_of_a_stream_that_goes_on_does_not(below: Service) -> None:
+    order_id = await below.quote(below.buyer("prefix stream"))
+    url = f"{below.url}/ivxp/stream/{order_id}"
+    async with asyncio.timeout(SECONDS), below.session.head(url) as head:
+        assert (head.status, head.content_type) == (200, "text/event-stream")
+        assert await head.read() == b""

@@ -184,7 +184,8 @@ async def test_each_event_of_a_stream_arrives_while_the_next_has_not_happened(
 async def follow_to_the_end(service: Service, chain: DevChain, name: str) -> None:
     worker, buyer = await signed_in(service, WORKER), payer(chain, service, name)
     order_id = await service.quote(buyer, "by_hand")
-    async with service.session.get(f"{service.url}/ivxp/stream/{order_id}") as response:
+    url = f"{service.url}/ivxp/stream/{order_id}"
+    async with asyncio.timeout(2 * WAIT_SECONDS), service.session.get(url) as response:
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         assert (await next_event(response))["ledger_status"] == "quoted"
 

@@ -19,7 +19,7 @@ from tests.model.node import Tx
 from tests.model.people import Client, NoticeText, ReceiptShape, Route
 from tests.model.provider import EPOCH, LEASE_S, PRICES
 from tests.model.shadow import Shadow
-from tests.model.wire import Answer, Ask, get
+from tests.model.wire import Answer, get
 from tests.model.world import LOOPS, Foretell, Play, Sent, World
 
 T = TypeVar("T")

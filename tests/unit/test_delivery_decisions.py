@@ -299,8 +299,20 @@ def test_a_dispute_that_is_over_holds_nothing() -> None:
     assert b.kinds_of(decided(order, b.erase())) == ["content_erased"]
 
 
-@pytest.mark.parametrize("status", list(Status))
-def test_content_can_be_erased_in_every_status_without_an_open_dispute(status: Status) -> None:
+WORKING = (Status.PAID, Status.PROCESSING)
+
+
+@pytest.mark.parametrize("status", WORKING)
+def test_what_the_work_needs_is_not_erased(status: Status) -> None:
+    for order in b.ORDERS_IN[status]:
+        with pytest.raises(Rejected):
+            decided(order, b.erase("description"))
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status not in WORKING])
+def test_content_can_be_erased_in_every_other_status_without_an_open_dispute(
+    status: Status,
+) -> None:
     for order in b.ORDERS_IN[status]:
         if not order.dispute_open:
             assert b.kinds_of(decided(order, b.erase("description"))) == ["content_erased"]

@@ -32,6 +32,7 @@ from api.keys import (
     LEASES,
     LEDGER,
     LIMITS,
+    LISTENERS,
     RUNNER,
     SETTINGS,
     TOKENS,
@@ -82,6 +83,7 @@ ROUTES: Final[list[Route]] = [
 ]
 VIEWS_FILE: Final = "views.db"
 
+Listener = Callable[[frozenset[str]], None]
 Part = Callable[[web.Application], AsyncIterator[None]]
 """What starts before its `yield` and ends after it."""
 
@@ -114,6 +116,7 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     app[CHALLENGES] = Challenges()
     app[ONCE] = Once()
     app[FOLLOWERS] = Followers(settings.max_streams)
+    app[LISTENERS] = []
     app.on_shutdown.append(_end_streams)
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
     register(app, ROUTES, prefix=settings.path_prefix)
@@ -217,26 +220,31 @@ async def bind_chain(app: web.Application) -> None:
     link.bound = True
 
 
+def _from_thread(
+    loop: asyncio.AbstractEventLoop, listeners: list[Listener], moved: frozenset[str]
+) -> None:
+    """Tell every listener on the event loop what the views' thread has moved."""
+    for listener in tuple(listeners):
+        loop.call_soon_threadsafe(listener, moved)
+
+
 async def _loops(app: web.Application) -> AsyncIterator[None]:
     """Run the service's own loops."""
     interval = app[SETTINGS].loop_interval
-    handlers = HandlerRunner(app)
+    handling = WorkLoop("handlers", HandlerRunner(app).start_waiting, interval)
     loops = [
         WorkLoop("chain", lambda: bind_chain(app), interval),
         WorkLoop("claims", lambda: resolve_claims(app), interval),
         WorkLoop("payments", lambda: watch_payments(app), interval),
         WorkLoop("retention", lambda: erase_overdue(app), interval),
         WorkLoop("windows", lambda: close_lapsed(app), interval),
-        WorkLoop("handlers", handlers.start_waiting, interval),
+        handling,
     ]
     running = asyncio.get_running_loop()
 
     # Of the loops only the handlers gain by being woken: the chain does not change with us.
-    def wake(moved: frozenset[str]) -> None:
-        running.call_soon_threadsafe(loops[-1].wake)
-        running.call_soon_threadsafe(app[FOLLOWERS].moved, moved)
-
-    app[RUNNER].on_progress = wake
+    app[LISTENERS] += [lambda _moved: handling.wake(), app[FOLLOWERS].moved]
+    app[RUNNER].on_progress = lambda moved: _from_thread(running, app[LISTENERS], moved)
     tasks = [asyncio.create_task(loop.run(), name="loop") for loop in loops]
     yield
     app[RUNNER].on_progress = lambda _moved: None

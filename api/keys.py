@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,4 +43,6 @@ TOKENS: Final = web.AppKey("tokens", Tokens)
 CHALLENGES: Final = web.AppKey("challenges", Challenges)
 LEASES: Final = web.AppKey("leases", Leases)
 FOLLOWERS: Final = web.AppKey("followers", Followers)
+LISTENERS: Final = web.AppKey("listeners", list[Callable[[frozenset[str]], None]])
+"""Called on the event loop with the orders that the views have just moved."""
 BACKGROUND: Final = web.AppKey("background", Background)

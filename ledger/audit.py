@@ -8,7 +8,7 @@ stream (orders, money, signatures, content); memory does not grow with the numbe
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 from ledger import audit_keys as keys
 from ledger import audit_tree as tree
 from ledger.audit_entries import Parts
+from ledger.audit_held import Held, Judge
 from ledger.audit_keys import LogKeys, Trust
 from ledger.audit_positions import PositionPass, Steps
 from ledger.audit_report import Book, Enough, Report
@@ -60,11 +61,15 @@ def audit_snapshot(
     stop_after: int = STOP_AFTER,
     progress: Progress = no_progress,
     steps: Steps = ALL_STEPS,
+    held: Sequence[Held] = (),
 ) -> Report:
-    """Check the ledger that a connection shows; None stands for a guard file that is missing."""
+    """Check the ledger that a connection shows; None stands for a guard file that is missing.
+
+    `held` is what others kept of the log; without it only the provider's own word is checked.
+    """
     book = Book(stop_after)
     try:
-        _Audit(db, guard_note, trust, book, progress, steps).run()
+        _Audit(db, guard_note, trust, book, progress, steps, held).run()
     except Enough:
         book.report.complete = False
         book.report.notes.append(f"the audit stopped after {stop_after} findings")
@@ -80,7 +85,9 @@ class _Audit:
         book: Book,
         progress: Progress,
         steps: Steps,
+        held: Sequence[Held],
     ) -> None:
+        self._held = held
         self._db = db
         self._guard_note = guard_note
         self._trust = trust
@@ -104,6 +111,7 @@ class _Audit:
             positions = PositionPass(self._db, self._book, self._steps, log_keys, guard)
             unreadable = positions.unreadable
             positions.run(lambda done: self._progress(done, 2 * self._size))
+            self._compare_held(log_keys, positions)
         with self._readable("the log by stream"):
             self._by_stream(unreadable)
         with self._readable("the file"):
@@ -147,6 +155,51 @@ class _Audit:
         self._book.note("C18", ())
         self._book.note("C19", tree.c19_not_shorter(guard, self._size))
         return guard
+
+    def _compare_held(self, log_keys: LogKeys | None, positions: PositionPass) -> None:
+        """Compare the log with what others kept of it."""
+        if log_keys is None or not self._held:
+            return
+        judge = Judge(
+            db=self._db,
+            origin=log_keys.genesis.origin,
+            log_keys=log_keys.every("log"),
+            wallets=frozenset(log_keys.every("wallet")),
+            size=self._size,
+            root_at=positions.root_at,
+            verify=self._steps.verify,
+        )
+        roots: dict[int, bytes] = {}
+        for held in self._held:
+            self._judge(judge, held, roots)
+
+    def _judge(self, judge: Judge, held: Held, roots: dict[int, bytes]) -> None:
+        note = self._book.note
+        try:
+            checkpoint = judge.checkpoint_of(held)
+        except VerificationError as error:
+            note("C18", [f"{held.source}: {error.message}"])
+            checkpoint = None
+        heads = [] if checkpoint is None else [(checkpoint.size, checkpoint.root)]
+        if held.root is not None:
+            heads.append((held.root.size, bytes.fromhex(held.root.root)))
+        for size, root in heads:
+            note("C19", judge.c19_not_larger(held, size))
+            note("C20", judge.c20_root(held, size, root))
+            note("C21", tree.c21_two_roots(held.source, roots.setdefault(size, root), root, size))
+        note("C26", judge.c26_order_head(held))
+        if held.entry is None:
+            return
+        parts = self._steps.open_entry(held.entry).parts
+        if parts is None:
+            note("C24", [f"{held.source}: the event that is held cannot be read"])
+            return
+        foreign = list(judge.signed_by_us(held, parts))
+        note("C24", foreign)
+        if not foreign:
+            note("C23", judge.c23_acknowledged(held))
+            note("C24", judge.c24_in_the_log(held, parts))
+            note("C25", judge.c25_base(held, parts))
 
     def _by_stream(self, unreadable: set[object]) -> None:
         streams = StreamPass(self._db, self._book, self._steps.verify, self._steps.read_link)

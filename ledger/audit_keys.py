@@ -48,6 +48,10 @@ class LogKeys:
             for term in self.terms
         )
 
+    def every(self, purpose: str) -> list[str]:
+        """Return every key that ever had a purpose: what it signed in its time stays signed."""
+        return [term.key for term in self.terms if term.purpose == purpose]
+
     def log_keys(self) -> list[str]:
         """Return the verifier keys that may sign heads; a revoked one signs no newest head."""
         return [t.key for t in self.terms if t.purpose == "log" and t.last == ENDLESS]

@@ -66,6 +66,10 @@ class PositionPass:
         self._heads: list[TreeHead] = []
         self._closed_at: int | None = None
 
+    def root_at(self, size: int) -> bytes:
+        """Return the root of the first `size` events, from the rows that were checked."""
+        return self._tree.root(size)
+
     def run(self, progress: Callable[[int], None]) -> None:
         """Check every row, then what only the whole log shows."""
         for position, row in enumerate(self._db.execute(_EVENTS), start=1):

@@ -173,6 +173,12 @@ def c20_signed_root(guard: Checkpoint, root: bytes) -> Iterator[str]:
         yield f"the root of size {guard.size} is not the one that was signed"
 
 
+def c21_two_roots(source: str, known: bytes, root: bytes, size: int) -> Iterator[str]:
+    """C21: two heads of one size, whoever holds them, have one root."""
+    if known != root:
+        yield f"{source}: two roots of size {size} were signed: {known.hex()} and {root.hex()}"
+
+
 def c21_one_root(heads: Sequence[TreeHead], head: TreeHead) -> Iterator[str]:
     """C21: no two heads of one size have different roots."""
     if any(known.size == head.size and known.root != head.root for known in heads):

@@ -35,6 +35,14 @@ class ViewReader:
         )
         return [Work(r[0], WorkKind(r[1]), r[2], r[3]) for r in rows]
 
+    def work_for(self, order_id: str, kind: WorkKind) -> list[Work]:
+        """Return what is to do of one kind for one order."""
+        rows = self._db.execute(
+            "SELECT order_id, kind, key, since_ms FROM work WHERE order_id=? AND kind=?",
+            (order_id, str(kind)),
+        )
+        return [Work(r[0], WorkKind(r[1]), r[2], r[3]) for r in rows]
+
     def waiting(
         self, services: Iterable[str], limit: int = 500, after: tuple[int, str] = (-1, "")
     ) -> list[Work]:

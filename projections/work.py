@@ -58,16 +58,15 @@ class Push:
     since_ms: UnixMs
 
 
-_NOT_PUSHED_IN: Final = frozenset({Status.CONFIRMED, Status.REFUNDED})
-
-
 def push_to_come(order: Order) -> Push | None:
     """Return the push that an order still waits for, also while its payment holds it back.
 
     The endpoint that the client named with its payment is the only target if there is one; else
-    the contact endpoint of the quote is tried. A client that signed for the content needs none.
+    the contact endpoint of the quote is tried. A client that signed for the content needs no more
+    attempts; but one that named its contact endpoint only waits there for a first one, however
+    quickly it signs.
     """
-    if not order.content_held or order.status in _NOT_PUSHED_IN:
+    if not order.content_held or order.status is Status.REFUNDED:
         return None
     target: PushTarget = "delivery_endpoint"
     endpoint_id = order.delivery_endpoint_id
@@ -75,6 +74,8 @@ def push_to_come(order: Order) -> Push | None:
         target, endpoint_id = "contact_endpoint", order.terms.contact_endpoint_id
     recorded = order.pushes.get(target)
     if endpoint_id is None or endpoint_id in order.erased or (recorded and recorded.over):
+        return None
+    if order.status is Status.CONFIRMED and (recorded or target == "delivery_endpoint"):
         return None
     if recorded is None:
         return Push(target, endpoint_id, 0, order.status_at[Status.READY])

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ledger.audit import audit_snapshot
+from ledger.audit_held import Held, HeldUnreadable, read_held
 from ledger.audit_keys import Trust
 from ledger.audit_report import CHECKS, AuditFinding, Report
 from ledger.audit_source import AuditImpossible, read_guard, snapshot
@@ -45,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             guard=options.guard or default_guard(options.data_dir),
             trust=Trust(options.log_key, options.wallet and options.wallet.lower()),
             views=None if options.no_views else options.views or options.data_dir / "views.db",
+            held=[held for path in options.held for held in _held(path)],
         )
-    except (AuditImpossible, OSError, sqlite3.Error) as error:
+    except (AuditImpossible, HeldUnreadable, OSError, sqlite3.Error) as error:
         print(f"audit: could not run: {error}", file=sys.stderr)
         return EXIT_IMPOSSIBLE
     show = print_json if options.json else print_report
@@ -59,14 +61,27 @@ def default_guard(data_dir: Path) -> Path:
     return data_dir.absolute().with_name(data_dir.absolute().name + ".guard")
 
 
-def replay(data_dir: Path, *, guard: Path, trust: Trust, views: Path | None) -> Report:
+def _held(path: Path) -> list[Held]:
+    return read_held(path.read_text(encoding="utf-8"), path.name)
+
+
+def replay(
+    data_dir: Path,
+    *,
+    guard: Path,
+    trust: Trust,
+    views: Path | None,
+    held: Sequence[Held] = (),
+) -> Report:
     """Audit a data folder. What may only lag is read first: views and guard, then the ledger."""
     with ExitStack() as stack:
         opened = _open_views(views, stack)
         note = read_guard(guard)
         db = stack.enter_context(snapshot(data_dir / "ledger.db"))
         progress = stack.enter_context(_progress())
-        report = audit_snapshot(db, note, trust=trust, progress=progress)
+        report = audit_snapshot(db, note, trust=trust, progress=progress, held=held)
+        if not held:
+            report.notes.append("nothing was held against it: a rewritten log would pass, too")
         if not report.ok:
             report.notes.append("views not compared: the ledger itself has findings")
         elif opened is None:
@@ -201,6 +216,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--guard", type=Path, help="the guard file; default: DATA_DIR.guard")
     parser.add_argument("--log-key", help="the log's verifier key, known from elsewhere")
     parser.add_argument("--wallet", help="the signing wallet's address, known from elsewhere")
+    parser.add_argument(
+        "--held",
+        type=Path,
+        action="append",
+        default=[],
+        help="a file with what somebody kept: answers, signed events, or a checkpoint; repeatable",
+    )
     views = parser.add_mutually_exclusive_group()
     views.add_argument("--views", type=Path, help="the views to compare; default: views.db")
     views.add_argument("--no-views", action="store_true", help="compare no views")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,13 +15,13 @@ from yarl import URL
 
 from api.background import Background
 from api.egress import ANYWHERE, PUBLIC, Egress, TargetBlocked, Unreachable, parse_target
-from api.keys import CATALOG, LEDGER, SETTINGS, VIEWS
+from api.keys import CATALOG, LEDGER, LISTENERS, SETTINGS, VIEWS
 from api.push_body import push_body
 from api.workers.loop import WorkLoop
 from ledger.commands import RecordPush
 from ledger.order import Order, Status
 from ledger.values import UnixMs
-from projections.work import Push, WorkKind, push_to_come, pushes_made
+from projections.work import Push, Work, WorkKind, push_to_come, pushes_made
 
 Word = Literal["accepted", "refused", "unreachable", "blocked"]
 
@@ -81,11 +81,20 @@ class Pusher:
         """Start a task for every push that is due and has none here."""
         for page in self._app[VIEWS].all_work(WorkKind.PUSH):
             for work in page:
-                due = self._is_due(pushes_made(work), work.since_ms)
-                if due and work.order_id not in self._running:
-                    self._running.add(work.order_id)
-                    self._tasks.spawn(self._serve(work.order_id), "push")
+                self._start(work)
             await asyncio.sleep(0)  # a long list does not hold up requests
+
+    def start_for(self, order_ids: Iterable[str]) -> None:
+        """Start what is due for orders that have just moved: a first push waits for no round."""
+        for order_id in order_ids:
+            for work in self._app[VIEWS].work_for(order_id, WorkKind.PUSH):
+                self._start(work)
+
+    def _start(self, work: Work) -> None:
+        due = self._is_due(pushes_made(work), work.since_ms)
+        if due and work.order_id not in self._running:
+            self._running.add(work.order_id)
+            self._tasks.spawn(self._serve(work.order_id), "push")
 
     async def close(self) -> None:
         """Cancel what is under way; it is due again after the next start."""
@@ -190,7 +199,9 @@ async def push_loop(app: web.Application) -> AsyncIterator[None]:
         pusher = Pusher(app, egress)
         loop = WorkLoop("push", pusher.start_due, settings.loop_interval)
         task = asyncio.create_task(loop.run(), name="loop")
+        app[LISTENERS].append(pusher.start_for)
         yield
+        app[LISTENERS].remove(pusher.start_for)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await pusher.close()

@@ -401,7 +401,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     def later(self, pick: Picks) -> None:
         self.here.provider.clock.pass_ms(pick.of(SECONDS) * 1000)
-        self.take("later", self.here.compare(self.play.orders))
+        self.take("later", self.here.compare([pick.of(self.play.orders)]))
 
     def turn(self, pick: Picks) -> None:
         loop = pick.of(LOOPS)

@@ -195,7 +195,7 @@ def _verified_signatures(note: Note, keys: Sequence[VerifierKey]) -> list[NoteSi
             public.verify(line.signature, note.text.encode())
         except (InvalidSignature, ValueError) as error:
             raise NotSigned("a signature of the log's key does not verify") from error
-        found[key.key_id] = line
+        found[line.name, line.key_id] = line
     if not found:
         raise NotSigned("no key of this log signed the checkpoint")
     return list(found.values())

@@ -51,12 +51,15 @@ class WitnessState:
             raise Misconfigured(f"{path} cannot be opened as a witness's state: {error}") from error
 
     @staticmethod
-    def exists(path: Path) -> bool:
-        """Whether there is a record; a file without one is left by a crash while it was made."""
+    def look(path: Path) -> tuple[bool, bool]:
+        """Return whether there is a record, and whether anything was cosigned in it.
+
+        A file without a record is what a crash leaves while one is made.
+        """
         if not path.exists():
-            return False
+            return False, False
         with WitnessState(path) as state:
-            return state.is_made
+            return state._look()
 
     @staticmethod
     def create(path: Path) -> None:
@@ -64,21 +67,15 @@ class WitnessState:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         with WitnessState(path) as state:
-            state.make()
+            state._connection.execute(_TABLE)
 
-    @property
-    def is_made(self) -> bool:
-        """Whether the file holds a record."""
+    def _look(self) -> tuple[bool, bool]:
         query = "SELECT count(*) FROM sqlite_schema WHERE name='cosigned'"
-        try:
-            [(count,)] = self._connection.execute(query).fetchall()
-        except sqlite3.Error as error:
-            raise Misconfigured(f"this is no witness's state: {error}") from error
-        return bool(count)
-
-    def make(self) -> None:
-        """Make the table, in one durable transaction."""
-        self._connection.execute(_TABLE)
+        [(made,)] = self._connection.execute(query).fetchall()
+        if not made:
+            return False, False
+        [(used,)] = self._connection.execute("SELECT count(*) FROM cosigned").fetchall()
+        return True, bool(used)
 
     def __enter__(self) -> Self:
         return self

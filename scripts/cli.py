@@ -14,6 +14,7 @@ from api.app import make_app
 from api.config import Settings, load_settings
 from ledger.errors import LedgerError, Misconfigured
 from scripts.listening import serve_application
+from scripts.witness import WitnessConfig, run_witness
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 config = typer.Typer(no_args_is_help=True, help="Look at the settings.")
@@ -61,6 +62,28 @@ def serve(  # options mirror the settings
         _fail(error)
     except OSError as error:  # the port is taken, or is not ours to take
         _fail(Misconfigured(f"LEDGER_HOST, LEDGER_PORT: {error}"))
+
+
+@main.command()
+def witness(
+    state: Annotated[Path, typer.Option(help="The record of what was cosigned; keep it.")],
+    key: Annotated[str, typer.Option(help="file:PATH or env:NAME; a missing file is made.")],
+    log: Annotated[list[str], typer.Option(help="ORIGIN=VKEY of a log; may be repeated.")],
+    listen: Annotated[str, typer.Option(help="HOST:PORT")] = "127.0.0.1:8403",
+    name: Annotated[str | None, typer.Option(help="Of the key; a URL without scheme.")] = None,
+    new_state: Annotated[bool, typer.Option(help="Begin a record for a key that exists.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Cosign checkpoints of other logs, or of this one, until told to stop."""
+    configure_logging()
+    settings = WitnessConfig(
+        listen=listen, state=state, key=key, logs=log, name=name, new_state=new_state
+    )
+    try:
+        run_witness(settings)
+    except LedgerError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(Misconfigured(f"--listen {listen}: {error}"))
 
 
 @config.command("check")

@@ -32,6 +32,8 @@ ROLES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Answer:
+    """What came back; the body of what is no JSON is left out."""
+
     status: int
     body: dict[str, Any]
     headers: dict[str, str]
@@ -92,7 +94,8 @@ class Caller:
             data=data,
             headers=sent,
         ) as response:
-            found = await response.json()
+            is_json = response.content_type == "application/json"
+            found = await response.json() if is_json else {}
             return Answer(response.status, found, dict(response.headers))
 
 

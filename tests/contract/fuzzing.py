@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import requests
+from schemathesis import BaseSchema
 
 from api.keys import LEDGER, TOKENS
 from scripts.buyer import Buyer, utc_now
@@ -28,6 +29,7 @@ class World:
     """A running service with orders of one buyer, and its callers."""
 
     service: Service
+    schema: BaseSchema
     buyer: Buyer
     arbiter: Buyer
     orders: dict[str, list[str]]

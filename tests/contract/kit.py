@@ -113,6 +113,15 @@ class Service:
                 await self.app[RUNNER].wait_for(position + 1, WAIT_SECONDS)
 
 
+def path_of(path: str, order_id: str) -> str:
+    """Return a route's path filled in, for an order with at least one event."""
+    parts = {"order_id": order_id, "level": "0", "tile": "000.p/1", "seq": "1"}
+    query = "?from=1" if path == "/ledger/proof/consistency" else ""
+    for name, value in parts.items():
+        path = path.replace(f"{{{name}}}", value)
+    return path + query
+
+
 @asynccontextmanager
 async def serving(
     folder: Path,

@@ -33,7 +33,7 @@ from tests.contract.callers import (
     found_paid,
     signed_in,
 )
-from tests.contract.kit import MovableClock, Service, make_settings, serving
+from tests.contract.kit import MovableClock, Service, make_settings, path_of, serving
 from tests.support.chain import account_named
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -575,7 +575,7 @@ def expected(route: Route, name: str) -> tuple[int, str] | None:
 
 
 async def asked(caller: Caller, route: Route, order_id: str) -> Answer:
-    path = route.path.replace(ORDER_PART, order_id)
+    path = path_of(route.path, order_id)
     return await caller.call(route.method, path, data=b"[", Content_Type="application/json")
 
 

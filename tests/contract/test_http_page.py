@@ -25,7 +25,7 @@ from api.routes import Route
 from ledger.errors import LedgerError
 from scripts.buyer import Answer
 from scripts.devchain import DevChain
-from tests.contract.kit import NETWORK, Service, delivered_status, pay, payer
+from tests.contract.kit import NETWORK, Service, delivered_status, path_of, pay, payer
 from tests.contract.proofs import genesis_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -154,7 +154,7 @@ async def answers(service: Service, chain: DevChain) -> AsyncIterator[dict[str, 
     found = {"POST /ivxp/request": quoted, "POST /ivxp/deliver": accepted}
     for route in ROUTES:
         if route.method == "GET" and not route.roles and route.media_type == "application/json":
-            path = route.path.replace("{order_id}", order_id)
+            path = path_of(route.path, order_id)
             found[by_name(route)] = await buyer.get(path)
     content = str(found["GET /ivxp/download/{order_id}"].require(200)["content"])
     for path in ("/ivxp/orders/{order_id}/confirm", "/ivxp/confirm"):

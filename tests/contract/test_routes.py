@@ -9,7 +9,7 @@ from yarl import URL
 
 from api.app import ROUTES
 from scripts.devchain import DevChain
-from tests.contract.kit import Service, delivered_status, paid_order, payer, send
+from tests.contract.kit import Service, delivered_status, paid_order, path_of, payer, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,9 +33,7 @@ WRONG = [(path, m) for path, known in allowed().items() for m in METHODS if m no
 async def test_another_method_on_a_known_path_is_answered_in_json_with_the_allowed_ones(
     service: Service, path: str, method: str
 ) -> None:
-    status, body, headers = await send(
-        service, method, path.replace("{order_id}", UNKNOWN_ORDER), b"{}"
-    )
+    status, body, headers = await send(service, method, path_of(path, UNKNOWN_ORDER), b"{}")
 
     assert (status, body["error"]) == (405, "METHOD_NOT_ALLOWED")
     assert body["message"]
@@ -98,7 +96,7 @@ async def test_head_answers_like_get_without_a_body_and_records_nothing(
     for route in ROUTES:
         if route.method != "GET" or route.roles:
             continue
-        url = service.url + route.path.replace("{order_id}", order_id)
+        url = service.url + path_of(route.path, order_id)
         async with service.session.head(url) as response:
             assert response.status == 200
             assert response.content_type == route.media_type

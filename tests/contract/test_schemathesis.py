@@ -20,7 +20,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from pydantic import BaseModel
-from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis import APIOperation, BaseSchema, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import (
@@ -104,7 +104,16 @@ async def world(tmp_path_factory: pytest.TempPathFactory, chain: DevChain) -> As
         async with serving(folder, chain, catalog=folder / "catalog.toml", **named) as service:
             buyer, arbiter = payer(chain, service, "fuzz"), service.buyer(ARBITER)
             orders = await orders_by_path(service, chain, buyer)
-            yield World(service, buyer, arbiter, orders, session)
+            schema = await read_schema(service)
+            yield World(service, schema, buyer, arbiter, orders, session)
+
+
+async def read_schema(service: Service) -> BaseSchema:
+    """Return the document as the service hands it out."""
+    async with service.session.get(f"{service.url}/openapi.json") as response:
+        document = await response.json()
+    config = schemathesis.Config.from_dict({"base-url": service.url, "request-timeout": 20})
+    return schemathesis.openapi.from_dict(document, config=config)
 
 
 async def orders_by_path(service: Service, chain: DevChain, buyer: Buyer) -> dict[str, list[str]]:
@@ -163,10 +172,7 @@ class Fuzz:
         Nothing is raised meanwhile: the service has moved on, so the fuzzer could not make a
         failure smaller by sending less.
         """
-        url = self.world.service.url
-        config = schemathesis.Config.from_dict({"base-url": url, "request-timeout": 20})
-        document = self.world.session.get(f"{url}/openapi.json", timeout=20).json()
-        schema = schemathesis.openapi.from_dict(document, config=config)
+        schema = self.world.schema
         operation = schema[self.route.path][self.route.method]
         edges: list[Case] = [
             *schema.iter_coverage_cases(

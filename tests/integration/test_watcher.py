@@ -12,6 +12,7 @@ import pytest
 from api.keys import LEDGER
 from api.workers.watcher import PLACE_FILE
 from ledger.chain_transfers import Way
+from ledger.entry import verify_entry
 from ledger.money import Bucket
 from ledger.values import ZERO_ADDRESS
 from scripts.buyer import Buyer
@@ -236,6 +237,20 @@ async def test_a_quote_that_somebody_takes_after_a_transfer_gets_nothing_of_it(
     assert shop.kinds(theirs) == ["quoted"]
     (await shop.notice(payer, theirs, tx_hash)).require(200)
     assert shop.kinds(theirs)[1] == "paid"
+
+
+async def test_a_quote_carries_the_newest_block_in_its_signed_bytes(
+    shop: Shop, chain: DevChain, name: str
+) -> None:
+    newest = chain.rpc("eth_getBlockByNumber", ["latest", False])
+
+    order_id = await shop.quote(shop.service.buyer(name))
+
+    [placed] = shop.service.app[LEDGER].read_order(order_id)
+    entry = verify_entry(placed.signed.entry, log=shop.service.app[LEDGER].origin)
+    assert entry.envelope.nb is not None
+    assert (entry.envelope.nb.number, entry.envelope.nb.hash) == (chain.head(), newest["hash"])
+    assert (await shop.order(order_id)).not_before == chain.head()
 
 
 async def test_what_the_payer_pays_after_the_quote_still_goes_to_it(shop: Shop, name: str) -> None:

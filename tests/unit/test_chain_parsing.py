@@ -12,6 +12,9 @@ from aiohttp.test_utils import TestServer, unused_port
 from eth_utils.crypto import keccak
 
 from ledger.chain import TRANSFER_TOPIC, Chain
+from ledger.chain_answers import Block
+from ledger.chain_head import NewestBlock
+from ledger.entry import Beacon
 from ledger.errors import ChainUnavailable, InvalidInput, Misconfigured
 from ledger.finding import ChainView, Finding
 from ledger.rpc import RpcEndpoint, RpcPool
@@ -627,6 +630,67 @@ async def test_a_hash_that_is_none_is_the_callers_mistake(
 ) -> None:
     with pytest.raises(InvalidInput):
         await chain_on(RpcEndpoint(node.url, session)).lookup("0x12")
+
+
+# The newest block, for quotes
+
+
+async def test_all_who_ask_for_the_newest_block_at_once_are_one_request(
+    node: FakeNode, session: ClientSession
+) -> None:
+    chain = chain_on(RpcEndpoint(node.url, session))
+
+    beacons = await asyncio.gather(*(chain.beacon() for _ in range(50)))
+
+    expected = Beacon(chain="eip155:84532", number=HEAD, hash=BLOCK_HASH)
+    assert beacons == [expected] * 50
+    assert node.requests == 1
+    assert await chain.beacon() == expected
+    assert node.requests == 2
+
+
+async def test_without_an_answer_there_is_no_newest_block(
+    node: FakeNode, session: ClientSession
+) -> None:
+    chain = chain_on(RpcEndpoint(node.url, session))
+    node.raw = (b"", 500)
+    assert await chain.beacon() is None
+
+    node.raw, node.chain_id = None, "0x1"
+    assert await chain.beacon() is None
+
+
+async def test_a_silent_chain_keeps_nobody_longer_than_the_first_who_asked() -> None:
+    asked, released = [0], asyncio.Event()
+
+    async def silent() -> Block:
+        asked[0] += 1
+        await released.wait()
+        return Block.model_validate(block(7))
+
+    newest = NewestBlock(silent, patience_s=0.02)
+    assert await asyncio.gather(newest.get(), newest.get()) == [None, None]
+    # Their question is still open; who comes now does not wait for it at all.
+    assert await newest.get() is None
+    assert asked == [1]
+
+    released.set()
+    assert newest._under_way is not None
+    await newest._under_way
+    assert await newest.get() == Block.model_validate(block(7))
+    assert asked == [2]
+
+
+async def test_of_two_endpoints_the_newest_block_is_the_higher_one(
+    node: FakeNode, second: FakeNode, session: ClientSession
+) -> None:
+    both = chain_on(*(RpcEndpoint(each.url, session) for each in (node, second)))
+    second.tips["latest"] = block(HEAD - 3)
+
+    beacon = await both.beacon()
+
+    assert beacon is not None
+    assert beacon.number == HEAD
 
 
 async def test_a_pool_without_endpoints_is_refused() -> None:

@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.answers import REPLAYED, replayed_response
+from api.answers import LEDGER_HEAD, REPLAYED, replayed_response
 from api.auth import CALLER
 from api.body import read_body
 from api.keys import LEDGER
@@ -166,6 +166,6 @@ def _keep(once: Once, asked: Asked, response: web.StreamResponse) -> None:
     if response.status in _SUCCESS and isinstance(response, web.Response):
         body = response.body
         if isinstance(body, bytes):
-            names = ("Content-Type", "Cache-Control")
+            names = ("Content-Type", "Cache-Control", LEDGER_HEAD)
             headers = {name: response.headers[name] for name in names if name in response.headers}
             once.keep(asked.request_id, Recent(asked.fingerprint, body, headers))

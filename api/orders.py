@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
-from api.answers import proven_response
-from api.body import read_model
+from api.answers import json_response, proven_response
+from api.body import parse_json, read_body, read_model, validated
 from api.ivxp.models import Hex32, Message, Statement
 from api.ivxp.parties import known_order
 from api.ivxp.responses import LedgerBlock
-from api.keys import LEDGER
+from api.keys import LEDGER, TOKENS
 from api.routes import Route
 from api.sync import order_of, record
-from api.tokens import Role
+from api.tokens import MAX_ARBITER_DAYS, Role
 from api.workers.refunds import record_named_refund
 from ledger.batch import content_of
 from ledger.commands import AnswerDispute, EraseContent
@@ -23,7 +23,7 @@ from ledger.content import commitment, salted
 from ledger.errors import ChainUnavailable, InvalidInput, PaymentPending, PaymentRefused
 from ledger.order import Order
 from ledger.service import Ledger
-from ledger.values import order_stream
+from ledger.values import ZERO_ADDRESS, UnixMs, iso_of, order_stream
 
 OPERATOR: Final = frozenset({Role.OPERATOR})
 
@@ -58,6 +58,21 @@ class ErasedResponse(BaseModel):
     status: str
     erased: list[str]
     ledger: LedgerBlock | None = None
+
+
+class ArbiterRequest(Message):
+    """POST /v1/orders/{order_id}/arbiter-token."""
+
+    days: Annotated[int, Field(ge=1, le=MAX_ARBITER_DAYS)] = 14
+
+
+class ArbiterResponse(BaseModel):
+    """A token that reads this order and nothing else, to be handed to who is to judge it."""
+
+    token: str
+    token_id: str
+    order_id: str
+    expires_at: str
 
 
 class RefundRequest(Message):
@@ -126,6 +141,24 @@ def contents_of(ledger: Ledger, order_id: str) -> dict[str, str]:
     }
 
 
+async def post_arbiter_token(request: web.Request) -> web.Response:
+    """Give the order's client, or the operator, a token to hand to an arbiter."""
+    body = await read_body(request)
+    said = validated(parse_json(body) if body else {}, ArbiterRequest)
+    ledger = request.app[LEDGER]
+    order = await known_order(ledger, request.match_info["order_id"])
+    arbiter = order.terms.arbiter or ZERO_ADDRESS
+    tokens = request.app[TOKENS]
+    token, caller = tokens.issue_for_order(arbiter, order.id, said.days, ledger.clock())
+    found = {
+        "token": token,
+        "token_id": caller.token_id,
+        "order_id": order.id,
+        "expires_at": iso_of(UnixMs(caller.expires_ms)),
+    }
+    return json_response(found, headers={"Cache-Control": "no-store"})
+
+
 async def post_refund(request: web.Request) -> web.Response:
     """Record a refund that the operator names, once a safe block shows it."""
     said = await read_model(request, RefundRequest)
@@ -153,6 +186,17 @@ ORDER_ROUTES: Final = [
         response=AnsweredResponse,
         writes=True,
         roles=OPERATOR,
+    ),
+    Route(
+        "POST",
+        "/v1/orders/{order_id}/arbiter-token",
+        post_arbiter_token,
+        "Let an arbiter read the order",
+        request=ArbiterRequest,
+        response=ArbiterResponse,
+        writes=True,
+        roles=frozenset({Role.PARTY, Role.OPERATOR}),
+        body_optional=True,
     ),
     Route(
         "POST",

@@ -25,7 +25,11 @@ from api.config import Settings
 from ledger.errors import LedgerError, Misconfigured
 from ledger.values import UnixMs
 
-TOKEN_MS: Final = 24 * 3600 * 1000
+DAY_MS: Final = 24 * 3600 * 1000
+TOKEN_MS: Final = DAY_MS
+MAX_ARBITER_DAYS: Final = 90
+MAX_LIFE_MS: Final = MAX_ARBITER_DAYS * DAY_MS
+"""No token holds longer; a revocation is remembered as long."""
 MAX_TOKEN_CHARACTERS: Final = 2048
 _TOKEN: Final = re.compile(r"(?P<payload>[A-Za-z0-9_-]+)\.(?P<mac>[0-9a-f]{64})", re.ASCII)
 _PURPOSE: Final = b"ivxp-ledger-token/1\n"
@@ -50,6 +54,8 @@ class Role(StrEnum):
     WORKER = "worker"
     AUDITOR = "auditor"
     OPERATOR = "operator"
+    ARBITER = "arbiter"
+    """Reads one order, and only with a token that was made for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Caller:
     roles: frozenset[Role]
     issued_ms: int
     expires_ms: int
+    order: str | None = None
+    """The only order that the token opens; None of a token that is not for one."""
 
 
 def roles_of(settings: Settings, wallet: str) -> frozenset[Role]:
@@ -85,16 +93,30 @@ class Tokens:
         """Return a fresh token for a wallet that has proven itself."""
         roles = roles_of(self._settings, wallet)
         caller = Caller(secrets.token_hex(16), wallet, roles, now, now + TOKEN_MS)
-        payload = {
+        return self._made(caller), caller
+
+    def issue_for_order(
+        self, arbiter: str, order_id: str, days: int, now: UnixMs
+    ) -> tuple[str, Caller]:
+        """Return a fresh token that reads one order, for whoever is to judge it."""
+        roles = frozenset({Role.ARBITER})
+        until = now + days * DAY_MS
+        caller = Caller(secrets.token_hex(16), arbiter, roles, now, until, order_id)
+        return self._made(caller), caller
+
+    def _made(self, caller: Caller) -> str:
+        payload: dict[str, object] = {
             "aud": self._settings.origin,
             "id": caller.token_id,
-            "wallet": wallet,
-            "roles": sorted(roles),
+            "wallet": caller.wallet,
+            "roles": sorted(caller.roles),
             "iat": caller.issued_ms,
             "exp": caller.expires_ms,
         }
+        if caller.order is not None:
+            payload["order"] = caller.order
         text = urlsafe_b64encode(orjson.dumps(payload)).rstrip(b"=")
-        return f"{text.decode()}.{self._mac(text)}", caller
+        return f"{text.decode()}.{self._mac(text)}"
 
     def read(self, token: str, now: UnixMs) -> Caller:
         """Return who the token stands for, or raise `TokenRefused`.
@@ -123,9 +145,10 @@ class Tokens:
         said = orjson.loads(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
         if said["aud"] != self._settings.origin:
             raise TokenRefused("the token is for another ledger")
-        granted = roles_of(self._settings, said["wallet"])
+        order = said.get("order")
+        granted = {Role.ARBITER} if order else roles_of(self._settings, said["wallet"])
         roles = frozenset(role for role in granted if role in said["roles"])
-        return Caller(said["id"], said["wallet"], roles, said["iat"], said["exp"])
+        return Caller(said["id"], said["wallet"], roles, said["iat"], said["exp"], order)
 
 
 class Revoked:
@@ -158,7 +181,7 @@ class Revoked:
     def token(self, token_id: str, now: UnixMs) -> None:
         """Take back one token, whenever it was made."""
         with self._changing:
-            self._tokens[token_id] = now + TOKEN_MS
+            self._tokens[token_id] = now + MAX_LIFE_MS
             self._save(now)
 
     def wallet(self, wallet: str, now: UnixMs) -> None:
@@ -169,7 +192,7 @@ class Revoked:
 
     def _save(self, now: UnixMs) -> None:
         self._tokens = {t: until for t, until in self._tokens.items() if now < until}
-        self._wallets = {w: at for w, at in self._wallets.items() if now - at < TOKEN_MS}
+        self._wallets = {w: at for w, at in self._wallets.items() if now - at < MAX_LIFE_MS}
         fresh = self._path.with_suffix(".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -28,6 +28,7 @@ TEXTS = {
     "vkey": re.compile(r"\S+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+"),
     "code": re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII),
     "command": re.compile(r"[a-z_]{1,40}", re.ASCII),
+    "alg": re.compile(r"eip191", re.ASCII),
 }
 """Every form is matched as a whole."""
 
@@ -154,7 +155,7 @@ class Entry:
         need(len(raw) <= MAX_ENTRY_BYTES, "an entry is at most 65,535 bytes long")
         value = parse_canonical(raw)
         require_shape("entry", value, "event:object sig:object")
-        require_shape("sig", value["sig"], "alg:eip191/eip191 by:address value:signature")
+        require_shape("sig", value["sig"], "alg:alg by:address value:signature")
         event: Doc = value["event"]
         require_shape("event", event, ENVELOPE)
         self.raw, self.index, self.position = raw, index, index + 1
@@ -180,7 +181,7 @@ class Entry:
         actor = "client" if self.kind in BY_CLIENT else "provider"
         actor = "system" if self.kind in BY_SYSTEM else actor
         need(self.event["actor"] == actor, f"{self.kind} records an act of the {actor}")
-        need(self.event["v"] == 1, "an event of another version")
+        need(self.event["v"] == 1 and self.seq > 0, "an event of another version, or of no place")
         first = self.event["prev"] == ZERO_LEAF
         need(first is (self.seq == 1), "the first event of a stream, and no other, has no past")
         for name, digest in self.commit.items():

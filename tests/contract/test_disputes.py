@@ -14,6 +14,7 @@ from scripts.devchain import DevChain
 from tests.contract.callers import OPERATOR, PARTY, ROLES, WORKER, Caller, signed_in
 from tests.contract.kit import (
     NETWORK,
+    MovableClock,
     Service,
     delivered_status,
     paid_order,
@@ -186,3 +187,40 @@ async def test_the_operator_names_a_refund(tmp_path: Path, chain: DevChain) -> N
     assert partial.status == 200, partial.body
     assert (partial.body["received_micros"], partial.body["refunded_micros"]) == ("100000", "40000")
     assert again.outcome == (402, "PAYMENT_NOT_VERIFIED")
+
+
+async def test_an_arbiters_token_opens_one_order_until_it_expires_or_is_revoked(
+    tmp_path: Path, chain: DevChain
+) -> None:
+    clock = MovableClock()
+    async with serving(tmp_path, chain, clock=clock, **ROLES) as service:
+        party = await signed_in(service, PARTY)
+        stranger = await signed_in(service, "somebody else")
+        mine = await service.quote(service.buyer(PARTY))
+        other = await service.quote(service.buyer(PARTY))
+        path = f"/v1/orders/{mine}/arbiter-token"
+        refused = await stranger.post(path, {})
+        too_long = await party.post(path, {"days": 91})
+        made = await party.post(path, {"days": 2})
+        arbiter = Caller(service, "anybody", str(made.body["token"]))
+        reads = await arbiter.get(f"/ledger/orders/{mine}/events")
+        elsewhere = await arbiter.get(f"/ledger/orders/{other}/events")
+        work = await arbiter.get("/v1/work")
+        again = await arbiter.post(path, {})
+        clock.offset_ms += 2 * 86_400_000
+        expired = await arbiter.get(f"/ledger/orders/{mine}/events")
+
+        operator = await signed_in(service, OPERATOR)
+        fresh = await operator.post(path, {})
+        arbiter.token = str(fresh.body["token"])
+        before = await arbiter.get(f"/ledger/orders/{mine}/events")
+        await operator.post("/v1/auth/revoke", {"token_id": fresh.body["token_id"]})
+        after = await arbiter.get(f"/ledger/orders/{mine}/events")
+
+    assert refused.outcome == (404, "ORDER_NOT_FOUND")
+    assert too_long.outcome == (400, "INVALID_REQUEST")
+    assert (made.status, reads.status, before.status) == (200, 200, 200)
+    assert elsewhere.outcome == (404, "ORDER_NOT_FOUND")
+    assert work.outcome == (403, "FORBIDDEN")
+    assert again.outcome == (404, "ORDER_NOT_FOUND")
+    assert (expired.status, after.status) == (401, 401)

@@ -30,6 +30,11 @@ install: .venv/.installed .tools/.anvil
 	$(BIN)/python -m scripts.nginx
 	@mkdir -p .tools && touch $@
 
+# ethers and viem check in the tests that any wallet library verifies an event.
+.tools/.node: scripts/node_libraries.py .venv/.installed
+	$(BIN)/python -m scripts.node_libraries
+	@mkdir -p .tools && touch $@
+
 # EXIT=1 ends the demo after its last step instead of leaving it running.
 demo: install
 	$(BIN)/python -m scripts.demo $(if $(EXIT),--exit)
@@ -38,7 +43,7 @@ serve: .venv/.installed
 	$(BIN)/ivxp-ledger serve
 
 test: install
-	-@$(MAKE) --no-print-directory .tools/.nginx
+	-@$(MAKE) --no-print-directory .tools/.nginx .tools/.node
 	$(BIN)/python -m scripts.check
 
 fmt: .venv/.installed

@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 from aiohttp import web
@@ -22,7 +22,7 @@ from api.witnesses import WITNESSES, Standing, Witnesses
 from api.workers.loop import WorkLoop
 from api.workers.witness_client import Silent, WitnessClient
 from ledger.checkpoint import Checkpoint, parse_note, verify_by_any
-from ledger.cosignature import cosignatures, cosigned_answer
+from ledger.cosignature import Cosignature, WitnessKey, cosignatures, cosigned_answer
 from ledger.errors import LedgerError, Misconfigured, VerificationError
 from ledger.receipt import SignedHead
 from ledger.service import Clock, Ledger
@@ -83,11 +83,9 @@ class Asker:
         """Publish what was published before the start, unless it is not of this log."""
         try:
             text = self._path.read_text("utf-8")
-            keys = ledger.log_state.log_keys
-            checkpoint = verify_by_any(text, keys, ledger.origin)
-            if not _is_ours(checkpoint, ledger):
-                raise VerificationError("the published checkpoint is not of this ledger")
-            self._witnesses.restore(text, checkpoint.size)
+            checkpoint = verify_by_any(text, ledger.log_state.log_keys, ledger.origin)
+            if _is_ours(checkpoint, ledger):
+                self._witnesses.restore(text, checkpoint.size)
         except FileNotFoundError:
             return
         except (OSError, UnicodeDecodeError, VerificationError) as error:
@@ -99,12 +97,7 @@ class Asker:
                 text = await self._client.newest(standing.address.url, origin_hash(origin))
             if text is None:
                 return None
-            note = parse_note(text)
-            if not cosignatures(note, [standing.address.key]):
-                raise VerificationError("the witness did not cosign what it holds")
-            checkpoint = read_checkpoint(note.text)
-            if checkpoint.origin != origin:
-                raise VerificationError("the witness holds another log under this name")
+            checkpoint = _read_held(text, origin, standing.address.key)
         except (Silent, TimeoutError, VerificationError) as error:
             _log.warning("witness_silent", witness=standing.address.name, detail=str(error))
             return None
@@ -121,7 +114,7 @@ class Asker:
             if standing.ended("refused", error.message):
                 evidence = await self._evidence(standing, ledger.origin)
                 _log.error("witness_refused", witness=name, detail=error.message, holds=evidence)
-        except (Declined, VerificationError) as error:
+        except Declined as error:
             if standing.ended("declined", error.message):
                 _log.error("witness_declined", witness=name, detail=error.message)
         except (Silent, TimeoutError) as error:
@@ -135,7 +128,7 @@ class Asker:
             body = submission_text(old, proof, head.note).encode()
             answer = await self._client.add_checkpoint(address.url, body)
             if answer.status == web.HTTPOk.status_code:
-                cosignature = cosigned_answer(head.note, answer.text, address.key)
+                cosignature = _cosignature(head, answer.text, address.key)
                 if standing.ended("cosigned"):
                     _log.info("witness_cosigns", witness=address.name, size=head.size)
                 if self._witnesses.take(standing, head, cosignature):
@@ -143,7 +136,7 @@ class Asker:
                 return
             known = _known_size(answer.status, answer.media_type, answer.text)
             if known is None or known == old:
-                _raise_refusal(answer.status, old)
+                _raise_refusal(answer.status, old, head.size)
             standing.size = old = known
             if known > ledger.head.size:
                 raise Refused(_AHEAD.format(theirs=known, ours=ledger.head.size))
@@ -170,6 +163,7 @@ class Asker:
 
 
 ASKER: Final = web.AppKey("asker", Asker)
+HELD: Final = web.AppKey("held_by_witnesses", dict[str, Checkpoint])
 
 
 async def meet_witnesses(app: web.Application) -> AsyncIterator[None]:
@@ -183,9 +177,6 @@ async def meet_witnesses(app: web.Application) -> AsyncIterator[None]:
             for name, checkpoint in held.items():
                 _require(name, checkpoint.size == 0, _AHEAD, theirs=checkpoint.size, ours=0)
         yield
-
-
-HELD: Final = web.AppKey("held_by_witnesses", dict[str, Checkpoint])
 
 
 async def follow_witnesses(app: web.Application) -> AsyncIterator[None]:
@@ -216,6 +207,15 @@ def _require(name: str, holds: bool, problem: str, **sizes: int) -> None:  # noq
         )
 
 
+def _read_held(text: str, origin: str, key: WitnessKey) -> Checkpoint:
+    """Return what a witness holds of a log; only what it cosigned is its word."""
+    note = parse_note(text)
+    checkpoint = read_checkpoint(note.text)
+    if not cosignatures(note, [key]) or checkpoint.origin != origin:
+        raise VerificationError("the witness shows what it did not cosign of this log")
+    return checkpoint
+
+
 def _is_ours(checkpoint: Checkpoint, ledger: Ledger) -> bool:
     if checkpoint.size > ledger.head.size:
         return False
@@ -229,6 +229,13 @@ def _is_due(standing: Standing, head: SignedHead, clock: Clock) -> bool:
     return cosigned.note != head.note or clock() - cosignature.at * 1000 >= REFRESH_MS
 
 
+def _cosignature(head: SignedHead, lines: str, key: WitnessKey) -> Cosignature:
+    try:
+        return cosigned_answer(head.note, lines, key)
+    except VerificationError as error:
+        raise Declined(f"its answer does not verify: {error.message}") from error
+
+
 def _known_size(status: int, media_type: str, text: str) -> int | None:
     """Return the size that a witness says it holds; None where the answer is another one."""
     match = _SIZE.fullmatch(text)
@@ -236,9 +243,9 @@ def _known_size(status: int, media_type: str, text: str) -> int | None:
     return int(match[1]) if conflict and match else None
 
 
-def _raise_refusal(status: int, old: int) -> None:
+def _raise_refusal(status: int, old: int, new: int) -> NoReturn:
     """Raise what an answer means that is neither a cosignature nor a size to go on from."""
-    inconsistent = (web.HTTPConflict.status_code, web.HTTPUnprocessableEntity.status_code)
-    if status in inconsistent and old:
+    unproven = status == web.HTTPUnprocessableEntity.status_code
+    if old and (unproven or (status == web.HTTPConflict.status_code and old == new)):
         raise Refused(_FORK.format(theirs=old))
     raise Declined(f"the witness answered {status}")

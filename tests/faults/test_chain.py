@@ -233,36 +233,6 @@ async def test_a_payment_that_moves_to_another_block_stays_counted_once(
     say("moved to another block", reorganisations=ROUNDS, paid_once=ROUNDS, failed=0)
 
 
-async def test_a_payment_that_never_comes_back_is_no_failure(
-    quick: Shop, proxy: RpcProxy, chain: DevChain
-) -> None:
-    orphaned = quick.money()["orphaned"]
-    lost: list[Bought] = []
-    for _ in range(ROUNDS):
-        lost.append(await quick.buy())
-        (await quick.deliver(lost[-1])).require(200)
-        await until(lambda: quick.is_word(lost[-1], "delivered"), "delivered")
-        unmine(chain)
-        quick.replace_lost_payment()
-        await quick.balances(orphaned=orphaned + len(lost) * PRICE)
-
-    # Far past every final block, and with other payments coming in.
-    chain.mine(12)
-    other = await quick.buy()
-    (await quick.deliver(other)).require(200)
-    await quick.finish(other)
-    await looked_again(proxy, 3 * len(lost))
-
-    for order in lost:
-        assert await quick.outcome(order) == "orphaned"
-        assert await quick.is_word(order, "delivered")
-        assert quick.kinds(order) == dict.fromkeys(
-            ("quoted", "paid", "processing", "ready", "payment_orphaned"), 1
-        )
-    await quick.balances(orphaned=orphaned + len(lost) * PRICE)
-    say("dropped for ever", reorganisations=ROUNDS, orphaned=len(lost), failed=0)
-
-
 async def test_the_money_table_is_the_chain_after_every_step_of_any_story(
     fresh: Shop, chain: DevChain
 ) -> None:
@@ -356,3 +326,36 @@ async def looked_at_nothing(unscanned: Shop, quiet: RpcProxy, orders: list[Bough
     for order in orders[5:]:
         await unscanned.finish(order)
     assert len(quiet.calls) == asked
+
+
+# The last test: what it leaves orphaned is looked at again and again.
+
+
+async def test_a_payment_that_never_comes_back_is_no_failure(
+    quick: Shop, proxy: RpcProxy, chain: DevChain
+) -> None:
+    orphaned = quick.money()["orphaned"]
+    lost: list[Bought] = []
+    for _ in range(ROUNDS):
+        lost.append(await quick.buy())
+        (await quick.deliver(lost[-1])).require(200)
+        await until(lambda: quick.is_word(lost[-1], "delivered"), "delivered")
+        unmine(chain)
+        quick.replace_lost_payment()
+        await quick.balances(orphaned=orphaned + len(lost) * PRICE)
+
+    # Far past every final block, and with other payments coming in.
+    chain.mine(12)
+    other = await quick.buy()
+    (await quick.deliver(other)).require(200)
+    await quick.finish(other)
+    await looked_again(proxy, 3 * len(lost))
+
+    for order in lost:
+        assert await quick.outcome(order) == "orphaned"
+        assert await quick.is_word(order, "delivered")
+        assert quick.kinds(order) == dict.fromkeys(
+            ("quoted", "paid", "processing", "ready", "payment_orphaned"), 1
+        )
+    await quick.balances(orphaned=orphaned + len(lost) * PRICE)
+    say("dropped for ever", reorganisations=ROUNDS, orphaned=len(lost), failed=0)

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from scripts.devchain import DevChain
 from scripts.rpc_proxy import Pairs, RpcProxy
-from tests.faults.shop import Bought, Shop, shop, until
+from tests.faults.shop import PRICE, Bought, Shop, shop, until
 from tests.support.chain import account_named
 from tests.support.service import Service
 
@@ -92,7 +92,8 @@ async def test_while_the_node_fails_claims_are_kept_and_afterwards_they_resolve(
 
     begun = len(proxy.calls)
     FAULTS[fault](proxy)
-    claimed = [await provider.buy() for _ in range(ORDERS)]
+    ids = await asyncio.gather(*(provider.quote() for _ in range(ORDERS)))
+    claimed = [provider.paid(order_id, provider.pay(PRICE)) for order_id in ids]
     await asyncio.gather(*(_kept_and_unchanged(provider, order) for order in claimed))
     calls = len(proxy.calls)
     asked, answers = calls - begun, ORDERS * (1 + REPEATS)

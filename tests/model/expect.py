@@ -235,7 +235,33 @@ class Expectation:
             return WRONG_STATE
         if order.status in ("paid", "processing") and now_ms <= order.deliver_by * 1000:
             return Expected(409, "DELIVERY_NOT_DUE")
+        if order.acceptance_lapsed:
+            return Expected(409, "WINDOW_CLOSED")
         return ok("disputed")
+
+    def withdrawal(self, order: Shadow, signer: str, stamp_ms: int, now_ms: int) -> Expected:
+        if signer != order.client:
+            return NOT_YOURS
+        if order.withdrawn_dispute:
+            return OK
+        if not order.dispute_open:
+            return WRONG_STATE
+        return STALE if now_ms - stamp_ms > MAX_AGE_MS else ok("dispute_withdrawn")
+
+    def ruling(
+        self, order: Shadow, signer: str, said: tuple[str, int], stamp_ms: int, now_ms: int
+    ) -> Expected:
+        if signer != self.rules.arbiter:
+            return NOT_YOURS
+        if order.ruled == said:
+            return OK
+        if not order.dispute_open:
+            return WRONG_STATE
+        if now_ms - stamp_ms > MAX_AGE_MS:
+            return STALE
+        outcome, micros = said
+        fits = {"provider": {0}, "client": {order.received}, "split": range(1, order.received)}
+        return ok("dispute_ruled") if micros in fits[outcome] else WRONG_STATE
 
     # Workers and the operator.
 
@@ -291,9 +317,21 @@ class Expectation:
         whole = 0 < order.received <= order.refunded + new and order.allows("refunded")
         return ok("refund_recorded", "refunded") if whole else ok("refund_recorded")
 
+    def erase(self, order: Shadow, fields: Sequence[str]) -> Expected:
+        if not set(fields) <= set(order.contents.values()):
+            return Expected(400, "INVALID_REQUEST")
+        if order.dispute_open:
+            return Expected(409, "DISPUTE_HOLD")
+        if order.status in ("paid", "processing"):
+            return WRONG_STATE
+        wanted = {i for i, name in order.contents.items() if not fields or name in fields}
+        return ok("content_erased") if wanted - order.erased else OK
+
     def download(self, order: Shadow) -> Expected:
         if order.digest is None:
             return Expected(404, "DELIVERABLE_NOT_READY")
+        if not order.content_held:
+            return Expected(410, "ORDER_EXPIRED")
         if order.first_download:
             return OK
         return ok("delivered" if order.allows("delivered") else "download_noted")

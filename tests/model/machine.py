@@ -9,6 +9,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, ClassVar, Final, TypeVar
 
+import orjson
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -43,6 +44,9 @@ WEIGHTS: Final = {
     "again": 8,
     "receipt": 6,
     "dispute": 4,
+    "withdraw": 2,
+    "ruling": 2,
+    "erase": 2,
     "download": 4,
     "start": 4,
     "hand in": 8,
@@ -63,7 +67,8 @@ WEIGHTS: Final = {
 TEMPERS: Final[dict[str, dict[str, int]]] = {
     "calm": {},
     "stormy": {"reorg": 16, "silence": 6, "turn": 20, "mine": 10},
-    "quarrelsome": {"dispute": 12, "answer": 6, "give back": 10, "refund": 10, "receipt": 10},
+    "quarrelsome": {"dispute": 16, "answer": 6, "withdraw": 6, "ruling": 6, "later": 8},
+    "generous": {"give back": 12, "refund": 12, "dispute": 8, "receipt": 10},
     "forgetful": {"again": 30, "elsewhere": 20},
     "slow": {"later": 14, "pay": 20, "all turns": 6},
     "busy": {"start": 10, "hand in": 16, "fail": 10, "download": 8, "turn": 16},
@@ -94,6 +99,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     world: ClassVar[Callable[[], World]]
     counts: ClassVar[Counter[str]]
+    failures: ClassVar[list[Exception]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,6 +112,9 @@ class OrderMachine(RuleBasedStateMachine):
             "again": self.again,
             "receipt": self.receipt,
             "dispute": self.dispute,
+            "withdraw": self.withdraw,
+            "ruling": self.ruling,
+            "erase": self.erase,
             "download": self.download,
             "start": self.start,
             "hand in": self.hand_in,
@@ -122,18 +131,25 @@ class OrderMachine(RuleBasedStateMachine):
             "look": self.look_or_restart,
         }
         self.weights = WEIGHTS
-        self.fine = False
-        self.here.do(self.here.begin())
         self.fine = True
+        self._do(self.here.begin())
         self.counts["plays"] += 1
 
     def teardown(self) -> None:
         """End the play; one that failed leaves its world as it is."""
         if self.fine:
-            self.fine = False
-            self.here.do(self.here.finish())
-            self.fine = True
+            self._do(self.here.finish())
         self.here.spoiled = not self.fine
+
+    def _do(self, what: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - its result
+        self.fine = False
+        try:
+            result = self.here.do(what)
+        except Exception as error:
+            self.failures.append(error)
+            raise
+        self.fine = True
+        return result
 
     @property
     def play(self) -> Play:
@@ -174,10 +190,8 @@ class OrderMachine(RuleBasedStateMachine):
     def take(self, name: str, what: Coroutine[Any, Any, Any] | None = None) -> Any:  # noqa: ANN401
         """Take a step; a second passes with each."""
         self.counts[name] += 1
-        self.fine = False
-        result = self.here.do(what) if what is not None else None
+        result = self._do(what) if what is not None else None
         self.here.provider.clock.pass_ms(STEP_MS)
-        self.fine = True
         return result
 
     def send(self, sent: Sent, *, key: str | None = None, party: str = "") -> Answer:
@@ -301,6 +315,27 @@ class OrderMachine(RuleBasedStateMachine):
 
         self.send(Sent("dispute", ask, foretell, order), key=pick.of(KEYS))
 
+    def withdraw(self, pick: Picks) -> None:
+        order, now = pick.of(self.play.orders), self.here.now
+        client = self.owner(order, other=pick.one_in(12))
+
+        def foretell() -> Expected:
+            return self.here.expect.withdrawal(order, client.address, now, self.here.now)
+
+        ask = client.withdrawal(order.order_id)
+        self.send(Sent("withdraw", ask, foretell, order), key=pick.of(KEYS))
+
+    def ruling(self, pick: Picks) -> None:
+        order, now, arbiter = pick.of(self.play.orders), self.here.now, self.here.provider.arbiter
+        outcomes = (("provider", 0), ("client", order.received), ("split", order.received // 2))
+        said = pick.of((*outcomes, ("split", order.received)))
+
+        def foretell() -> Expected:
+            return self.here.expect.ruling(order, arbiter.address, said, now, self.here.now)
+
+        ask = arbiter.ruling(order.order_id, *said)
+        self.send(Sent("ruling", ask, foretell, order), key=pick.of(KEYS))
+
     def download(self, pick: Picks) -> None:
         order = pick.of(self.play.orders)
         paths = ("/ivxp/download/{}", "/ivxp/orders/{}/deliverable")
@@ -332,7 +367,7 @@ class OrderMachine(RuleBasedStateMachine):
         if answer.status != 200 or "idempotency-replayed" in answer.headers or sent.order is None:
             return
         if sent.act in ("start", "retry"):
-            worker = sent.ask.body.decode().partition('"worker":"')[2][0]
+            worker = orjson.loads(sent.ask.body)["worker"]
             until = self.here.now - STEP_MS + LEASE_S * 1000
             self.play.leases[sent.order.order_id] = (worker, until)
         elif sent.act in ("fail", "hand in"):
@@ -359,6 +394,13 @@ class OrderMachine(RuleBasedStateMachine):
         order, staff = pick.of(self.play.orders), self.here.provider.operator
         ask, foretell = staff.answer(order.order_id), partial(self.here.expect.answer, order)
         self.send(Sent("answer", ask, foretell, order), key=pick.of(KEYS), party=staff.address)
+
+    def erase(self, pick: Picks) -> None:
+        order, staff = pick.of(self.play.orders), self.here.provider.operator
+        fields = pick.of(((), ("deliverable",), ("contact_endpoint",), ("description",)))
+        ask = staff.erase(order.order_id, *fields)
+        foretell = partial(self.here.expect.erase, order, fields)
+        self.send(Sent("erase", ask, foretell, order), key=pick.of(KEYS), party=staff.address)
 
     def give_back(self, pick: Picks) -> None:
         """Send money back; the service finds it by itself or is told of it."""

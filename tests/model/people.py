@@ -172,6 +172,28 @@ class Client(Wallet):
             f" | Statement: {named} | Timestamp: {self.stamp}"
         )
 
+    def withdrawal(self, order_id: str) -> Ask:
+        text = f"Withdraw dispute: {order_id} | Timestamp: {self.stamp}"
+        return signed(self, order_id, "withdraw", text)
+
+
+class Arbiter(Wallet):
+    """Whom the quotes name to rule on disputes."""
+
+    def ruling(self, order_id: str, outcome: str, micros: int) -> Ask:
+        text = (
+            f"Rule dispute: {order_id} | Outcome: {outcome} | Amount: {micros}"
+            f" | Timestamp: {self.stamp}"
+        )
+        return signed(self, order_id, "ruling", text)
+
+
+def signed(wallet: Wallet, order_id: str, act: str, text: str) -> Ask:
+    """Return what a wallet says of a dispute."""
+    said = {"signed_message": text, "signature": wallet.sign(text)}
+    body = {"protocol": "IVXP/1.0", "order_id": order_id, **said}
+    return post(f"/ivxp/orders/{order_id}/dispute/{act}", body)
+
 
 @dataclass
 class Staff(Wallet):
@@ -199,3 +221,8 @@ class Staff(Wallet):
 
     def refund(self, order_id: str, tx: str) -> Ask:
         return self.asks(f"/v1/orders/{order_id}/refund", {"tx_hash": tx})
+
+    def erase(self, order_id: str, *fields: str) -> Ask:
+        """Return the erasure of some content, or of all."""
+        named = {"fields": list(fields)} if fields else {}
+        return self.asks(f"/v1/orders/{order_id}/erase", {"reason": "request", **named})

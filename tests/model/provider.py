@@ -22,6 +22,8 @@ from api.workers.claims import resolve_claims
 from api.workers.loop import WorkLoop
 from api.workers.payments import watch_payments
 from api.workers.push import Pusher
+from api.workers.retention import erase_overdue
+from api.workers.windows import close_lapsed
 from ledger.order import Order
 from ledger.service import Ledger
 from ledger.values import UnixMs
@@ -29,7 +31,7 @@ from projections.orders import OrderView
 from scripts.devchain import BASE_SEPOLIA, USDC
 from tests.contract.kit import RECOVERY_ADDRESS, make_settings
 from tests.model.node import Block, ScriptedChain, Tx, authorization_log, transfer_log
-from tests.model.people import Client, Staff, Wallet
+from tests.model.people import Arbiter, Client, Staff, Wallet
 from tests.model.wire import Wire, node_of, post, wired
 
 TOKEN = USDC[BASE_SEPOLIA][1].lower()
@@ -60,7 +62,11 @@ kind = "external"
 """
 DELIVER_WITHIN_S = PAY_WITHIN_S + 360
 
-Loop = Literal["claims", "payments", "scan", "push"]
+ACCEPT_WITHIN_S = 1200
+ANSWER_WITHIN_S = 900
+KEEP_FOR_S = 86_400
+
+Loop = Literal["claims", "payments", "scan", "push", "windows", "retention"]
 
 
 @dataclass
@@ -83,7 +89,10 @@ async def _for_ever(_loop: WorkLoop) -> None:
 @contextmanager
 def loops_by_hand() -> Iterator[None]:
     """Let no loop of the service run by itself: a test takes each of its turns."""
-    with patch.object(WorkLoop, "run", _for_ever):
+    with (
+        patch.object(WorkLoop, "run", _for_ever),
+        patch.object(Pusher, "start_for", lambda _pusher, _order_ids: None),
+    ):
         yield
 
 
@@ -126,6 +135,7 @@ class Provider:
         self.treasury = Wallet("treasury", self.clock)
         self.operator = Staff("operator", self.clock)
         self.worker = Staff("worker", self.clock)
+        self.arbiter = Arbiter("arbiter", self.clock)
         for _ in range(3 * EPOCH):
             self.chain.mine(0)
         self._up = AsyncExitStack()
@@ -155,6 +165,10 @@ class Provider:
             push_allow_private=True,
             push_schedule=",".join(map(str, PUSH_DELAYS_S)),
             work_lease=LEASE_S,
+            acceptance_window=ACCEPT_WITHIN_S,
+            answer_window=ANSWER_WITHIN_S,
+            content_retention=KEEP_FOR_S,
+            arbiter=self.arbiter.address,
             operators=self.operator.address,
             workers=self.worker.address,
         )
@@ -198,6 +212,10 @@ class Provider:
                 await watch_payments(self.app)
             case "scan":
                 await follow_chain(self.app)
+            case "windows":
+                await close_lapsed(self.app)
+            case "retention":
+                await erase_overdue(self.app)
             case "push":
                 await self._pusher.start_due()
                 await _ended(self._pusher._tasks._tasks)

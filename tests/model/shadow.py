@@ -46,7 +46,11 @@ class Rules:
     """The settings that the rules below speak of."""
 
     treasury: str
+    arbiter: str
     confirmations: int
+    accept_within_s: int
+    answer_within_s: int
+    keep_for_s: int
 
 
 @dataclass
@@ -85,7 +89,9 @@ class Shadow:
     deliver_by: int
     created_ms: int
     service: str
-    contact: bool = False
+    contents: dict[str, str] = field(default_factory=dict)
+    """What the events refer to and may be erased: id to field."""
+    erased: set[str] = field(default_factory=set)
     kinds: list[str] = field(default_factory=lambda: ["quoted"])
     status: str = "quoted"
     at: dict[str, int] = field(default_factory=dict)
@@ -98,15 +104,21 @@ class Shadow:
     refused: list[str] = field(default_factory=list)
     notice_tx: str | None = None
     """The transaction of the notice that was accepted."""
-    endpoint: bool = False
+    endpoint: str | None = None
     digest: str | None = None
     ready_ms: int = 0
     first_download: bool = False
     pushed: dict[str, Pushed] = field(default_factory=dict)
     rating: int | None = None
+    acceptance_lapsed: bool = False
     dispute_open: bool = False
+    disputed_ms: int = 0
     dispute_answered: bool = False
+    answer_lapsed: bool = False
+    withdrawn_dispute: bool = False
+    ruled: tuple[str, int] | None = None
     complaint: str | None = None
+    newest_ms: int = 0
 
     # What the money amounts to.
 
@@ -152,18 +164,39 @@ class Shadow:
         return self.price - (self.covered if self.was_paid else self.counted)
 
     @property
+    def content_held(self) -> bool:
+        return self.digest is not None and self.held_id("deliverable") is not None
+
+    def held_id(self, name: str) -> str | None:
+        """Return the newest content of a field, if it was not erased."""
+        ids = [i for i, each in self.contents.items() if each == name]
+        return ids[-1] if ids and ids[-1] not in self.erased else None
+
+    @property
     def target(self) -> str | None:
-        """Where a push goes."""
-        if self.endpoint:
+        """Where pushes go: where the notice said, else where the quote did."""
+        if self.endpoint is not None:
             return "delivery_endpoint"
-        return "contact_endpoint" if self.contact else None
+        return "contact_endpoint" if "contact_endpoint" in self.contents.values() else None
 
     @property
     def push_to_come(self) -> bool:
         """Whether a push is still to come, now or later."""
-        if self.digest is None or self.target is None or self.status in ("confirmed", "refunded"):
+        target = self.target
+        if not self.content_held or target is None or self.status == "refunded":
             return False
-        return not self.pushed.get(self.target, Pushed()).over
+        endpoint = self.endpoint or self.held_id("contact_endpoint")
+        made = self.pushed.get(target)
+        if endpoint is None or endpoint in self.erased or (made is not None and made.over):
+            return False
+        first_contact = made is None and target == "contact_endpoint"
+        return self.status != "confirmed" or first_contact
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the client may still object to what it got."""
+        waits = self.status in ("ready", "posted", "delivered", "delivery_failed")
+        return waits and "ready" in self.at and not (self.dispute_open or self.acceptance_lapsed)
 
     def allows(self, status: str) -> bool:
         return status in NEXT[self.status].split()
@@ -173,6 +206,7 @@ def shadow_of(event: Json, body: Json) -> Shadow:
     """Return the order that its first event makes."""
     at = parse_iso(event["at"])
     return Shadow(
+        contents=contents_of(body),
         order_id=event["stream"].removeprefix("order/"),
         client=body["client"].rpartition(":")[2],
         price=int(body["price"]),
@@ -180,9 +214,18 @@ def shadow_of(event: Json, body: Json) -> Shadow:
         deliver_by=body["deliver_by"],
         created_ms=at,
         service=body["service"],
-        contact="contact_endpoint_id" in body,
         at={"quoted": at},
+        newest_ms=at,
     )
+
+
+def contents_of(body: Json) -> dict[str, str]:
+    """Return the content that an event refers to: id to field."""
+    names = {n: n.removesuffix("_id") for n in body if n.endswith("_id")} | DELIVERABLE
+    return {body[member]: name for member, name in names.items() if member in body}
+
+
+DELIVERABLE: Final = {"content_id": "deliverable"}
 
 
 class Ledgered:
@@ -391,6 +434,7 @@ class Ledgered:
 
     def _may_disputed(self, order: Shadow, body: Json, at: int) -> None:
         assert body["client"]["signer"] == order.client
+        assert not order.acceptance_lapsed
         if order.status in ("paid", "processing"):
             assert at > order.deliver_by * 1000, "there is still time to deliver"
 
@@ -398,10 +442,40 @@ class Ledgered:
         assert order.dispute_open
         assert not order.dispute_answered
 
+    def _may_dispute_withdrawn(self, order: Shadow, body: Json, at: int) -> None:
+        assert order.dispute_open
+        assert body["client"]["signer"] == order.client
+
+    def _may_dispute_ruled(self, order: Shadow, body: Json, at: int) -> None:
+        assert order.dispute_open
+        assert body["arbiter"]["signer"] == self._rules.arbiter
+
+    def _may_acceptance_lapsed(self, order: Shadow, body: Json, at: int) -> None:
+        assert order.accepting
+        assert body["window_ended"] == order.at["ready"] // 1000 + self._rules.accept_within_s
+        assert at > body["window_ended"] * 1000
+
+    def _may_answer_lapsed(self, order: Shadow, body: Json, at: int) -> None:
+        assert order.dispute_open
+        assert not order.dispute_answered
+        assert not order.answer_lapsed
+        assert body["window_ended"] == order.disputed_ms // 1000 + self._rules.answer_within_s
+        assert at > body["window_ended"] * 1000
+
+    def _may_content_erased(self, order: Shadow, body: Json, at: int) -> None:
+        assert not order.dispute_open, "a dispute holds the content"
+        assert order.status not in ("paid", "processing"), "work needs the content"
+        assert set(body["content_ids"]) <= order.contents.keys() - order.erased
+        if body["reason"] == "retention":
+            assert at >= order.newest_ms + self._rules.keep_for_s * 1000
+            open_until = order.at["ready"] + self._rules.accept_within_s * 1000
+            assert not order.accepting or at > open_until
+
     # What it makes of the order.
 
     def _apply(self, order: Shadow, kind: str, body: Json, at: int) -> None:
         order.kinds.append(kind)
+        order.contents |= contents_of(body)
         apply = getattr(self, f"_take_{kind}", None)
         if kind in INCOMING:
             self._take_in(order, kind, body)
@@ -415,6 +489,7 @@ class Ledgered:
             order.at[kind] = at
         if kind in ("confirmed", "refunded"):
             order.dispute_open = False
+        order.newest_ms = at
 
     def _take_in(self, order: Shadow, kind: str, body: Json) -> None:
         paid_before = order.was_paid
@@ -461,7 +536,7 @@ class Ledgered:
 
     def _take_notice_accepted(self, order: Shadow, body: Json, at: int) -> None:
         order.notice_tx = body["tx_hash"]
-        order.endpoint = "delivery_endpoint_id" in body
+        order.endpoint = body.get("delivery_endpoint_id")
         if "nonce" in body:
             order.nonces[body["nonce"]] = body["notice"]["text"]
 
@@ -492,11 +567,28 @@ class Ledgered:
         order.rating = body.get("rating")
 
     def _take_disputed(self, order: Shadow, body: Json, at: int) -> None:
-        order.dispute_open, order.dispute_answered = True, False
-        order.complaint = body["client"]["text"]
+        order.dispute_open, order.disputed_ms = True, at
+        order.dispute_answered = order.answer_lapsed = order.withdrawn_dispute = False
+        order.ruled, order.complaint = None, body["client"]["text"]
 
     def _take_dispute_answered(self, order: Shadow, body: Json, at: int) -> None:
         order.dispute_answered = True
+
+    def _take_dispute_withdrawn(self, order: Shadow, body: Json, at: int) -> None:
+        order.dispute_open, order.withdrawn_dispute = False, True
+
+    def _take_dispute_ruled(self, order: Shadow, body: Json, at: int) -> None:
+        order.dispute_open = False
+        order.ruled = (body["outcome"], int(body["amount"]))
+
+    def _take_acceptance_lapsed(self, order: Shadow, body: Json, at: int) -> None:
+        order.acceptance_lapsed = True
+
+    def _take_answer_lapsed(self, order: Shadow, body: Json, at: int) -> None:
+        order.answer_lapsed = True
+
+    def _take_content_erased(self, order: Shadow, body: Json, at: int) -> None:
+        order.erased |= set(body["content_ids"])
 
     def _take_command_refused(self, order: Shadow, body: Json, at: int) -> None:
         order.refused.append(body["client"]["text"])

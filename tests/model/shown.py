@@ -52,7 +52,7 @@ def default(order: Shadow, now_ms: int) -> Json:
 
 
 def rich(order: Shadow, now_ms: int) -> Json:
-    """Return the 1.1 view, without what only disputes and windows add to it."""
+    """Return the 1.1 view, but for what it tells of a dispute."""
     times = {f"{s}_at": _iso(at) for s, at in order.at.items() if s != "quoted"}
     body: Json = {
         "order_id": order.order_id,
@@ -63,8 +63,18 @@ def rich(order: Shadow, now_ms: int) -> Json:
         "protocol": "IVXP/1.1",
         "created_at": _iso(order.created_ms),
         "client_satisfaction": order.rating,
+        "closed_without_objection": order.acceptance_lapsed or None,
     }
     return body | _more(order, now_ms)
+
+
+def require_dispute(body: Json, order: Shadow) -> None:
+    """Fail unless the 1.1 view tells of the dispute."""
+    told = body.get("dispute")
+    assert (told is not None) is (order.complaint is not None)
+    if told is not None:
+        flags = (order.dispute_open, order.dispute_answered, order.answer_lapsed)
+        assert (told["open"], told["answered"], told["answer_lapsed"]) == flags
 
 
 def rich_strict(order: Shadow) -> Json:
@@ -134,6 +144,8 @@ def require_same(order: Order, shadow: Shadow) -> None:
         "content": order.deliverable.raw if order.deliverable else None,
         "collected": order.collected,
         "dispute": order.dispute_open,
+        "lapsed": order.acceptance_lapsed,
+        "erased": order.erased,
     }
     expected = {
         "version": len(shadow.kinds),
@@ -151,5 +163,7 @@ def require_same(order: Order, shadow: Shadow) -> None:
         "content": shadow.digest,
         "collected": shadow.first_download,
         "dispute": shadow.dispute_open,
+        "lapsed": shadow.acceptance_lapsed,
+        "erased": shadow.erased,
     }
     assert folded == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -19,8 +20,11 @@ from tests.model.expect import Expectation, Expected, Said
 from tests.model.node import Tx
 from tests.model.people import Client, Wallet
 from tests.model.provider import (
+    ACCEPT_WITHIN_S,
+    ANSWER_WITHIN_S,
     CONFIRMATIONS,
     EPOCH,
+    KEEP_FOR_S,
     PUSH_DELAYS_S,
     Loop,
     Provider,
@@ -39,7 +43,14 @@ MAX_ROUNDS: Final = 10
 QUOTE_SKEW_S: Final = 60
 A_DAY_AND_MORE_MS: Final = 26 * 3600 * 1000
 """No quote lives that long, whatever transfers might pay it."""
-LOOPS: Final[tuple[Loop, ...]] = ("payments", "claims", "scan", "push")
+LOOPS: Final[tuple[Loop, ...]] = (
+    "payments",
+    "claims",
+    "scan",
+    "push",
+    "windows",
+    "retention",
+)
 
 
 @dataclass(frozen=True)
@@ -86,11 +97,19 @@ class World:
         self._stack = AsyncExitStack()
         self.provider = Provider(folder)
         self.chain = self.provider.chain
-        rules = Rules(self.provider.treasury.address, CONFIRMATIONS)
+        rules = Rules(
+            treasury=self.provider.treasury.address,
+            arbiter=self.provider.arbiter.address,
+            confirmations=CONFIRMATIONS,
+            accept_within_s=ACCEPT_WITHIN_S,
+            answer_within_s=ANSWER_WITHIN_S,
+            keep_for_s=KEEP_FOR_S,
+        )
         self.ledgered = Ledgered(self.chain, rules)
         self.expect = Expectation(self.ledgered, self.chain, rules)
         self.play = Play(self._clients(0))
         self.plays = 0
+        self.kinds: Counter[str] = Counter()
         self.spoiled = False
         """A play failed in it: what it left is nobody's expectation."""
         self.do(self._open())
@@ -178,6 +197,7 @@ class World:
     def _take_news(self) -> list[tuple[Shadow, str]]:
         """Take the new events in; return each order's kinds as they came, the log's left out."""
         taken = [(self.ledgered.take(event), event["kind"]) for event in self.provider.news()]
+        self.kinds.update(kind for _, kind in taken)
         return [(order, kind) for order, kind in taken if order is not None]
 
     # Comparisons.
@@ -211,6 +231,7 @@ class World:
         shown.require_shown(default, shown.default(order, self.now))
         assert strict == shown.strict(order)
         shown.require_shown(rich, shown.rich(order, self.now))
+        shown.require_dispute(rich, order)
 
     async def follow(self, order: Shadow) -> None:
         """Read the order's stream: its last word is that of the status answer."""
@@ -234,6 +255,8 @@ class World:
                 self._require_chain_seen(order)
             elif loop == "push":
                 self._require_pushed(order)
+            elif loop == "windows":
+                self._require_windows_closed(order)
 
     def _require_claims_judged(self, order: Shadow) -> None:
         for claim in order.claims:
@@ -254,6 +277,12 @@ class World:
         pushed = order.pushed.get(order.target or "")
         if order.push_to_come and not order.paused:
             assert pushed is not None, ("the first push follows at once", order)
+
+    def _require_windows_closed(self, order: Shadow) -> None:
+        accepting = order.accepting
+        assert not accepting or self.now <= order.at["ready"] + ACCEPT_WITHIN_S * 1000, order
+        waits = order.dispute_open and not (order.dispute_answered or order.answer_lapsed)
+        assert not waits or self.now <= order.disputed_ms + ANSWER_WITHIN_S * 1000, order
 
     def _require_nothing_left(self) -> None:
         """Fail if a transfer of the play's clients stands nowhere without a reason."""
@@ -300,9 +329,14 @@ class World:
         while any(order.push_to_come and not order.paused for order in play.orders):
             provider.clock.pass_ms(max(PUSH_DELAYS_S) * 1000)
             await self.turn("push")
+        # What is kept for a day after the last event goes now: nothing of this play is left to do.
+        provider.clock.pass_ms(A_DAY_AND_MORE_MS)
+        await self.turn("retention")
         for order in play.orders:
+            assert order.dispute_open or not order.content_held, order
             assert order.status != "quoted", order
             assert not order.claims, order
+            assert not order.accepting, order
             assert order.status == "refunded" or not order.total(ORPHANED), order
         await self.compare(play.orders)
 

@@ -79,7 +79,7 @@ ARBITER: Final = Wallet("arbiter")
 
 @dataclass(slots=True)
 class LedgerFiles:
-    """One ledger on disk; `erased` are the content rows that were deleted from it."""
+    """One ledger on disk; `erased` are the content rows that went from it."""
 
     folder: Path
     recovery: str = RECOVERY
@@ -122,7 +122,7 @@ class Teller:
         self.ledger = ledger
         self.now = max(UnixMs(START), ledger.store.last_at())
         self.blocks = 100
-        self.erased: list[str] = []
+        self.erased: list[ContentRow] = []
 
     def tick(self, milliseconds: int = 1000) -> UnixMs:
         self.now = UnixMs(self.now + milliseconds)
@@ -315,9 +315,11 @@ class Story:
         await self.do(c.RecordRefund(mined(self.refund(name, amount)), self.teller.tick()))
 
     async def erase(self) -> None:
-        """Say that the deliverable was erased; the row goes with `delete_erased`."""
+        """Erase the deliverable, and remember the row that goes with the event."""
+        row = self.teller.ledger.store.content(self.content_id)
         await self.do(c.EraseContent((self.content_id,), "request", self.teller.tick()))
-        self.teller.erased.append(self.content_id)
+        if row is not None:
+            self.teller.erased.append(row)
 
 
 def mined(*transfers: Transfer, finality: Finality = "sealed") -> Finding:
@@ -515,7 +517,7 @@ def write_ledger(
         asyncio.run(_tell(teller, events, at_once))
     finally:
         ledger.close()
-    files.erased = delete_erased(files.database, teller.erased)
+    files.erased = teller.erased
     return files
 
 
@@ -526,19 +528,6 @@ async def _tell(teller: Teller, events: int, at_once: int) -> None:
     while told < len(STORIES) or teller.ledger.store.size() < events:
         await asyncio.gather(*(next(stories)(teller) for _ in range(at_once)))
         told += at_once
-
-
-def delete_erased(database: Path, content_ids: list[str]) -> list[ContentRow]:
-    """Delete the rows that events call erased, and return them."""
-    db = sqlite3.connect(database)
-    with db:
-        rows = []
-        for content_id in content_ids:
-            query = "SELECT content_id, stream, field, salt, value FROM content WHERE content_id=?"
-            rows.append(ContentRow(*db.execute(query, (content_id,)).fetchone()))
-            db.execute("DELETE FROM content WHERE content_id=?", (content_id,))
-    db.close()
-    return rows
 
 
 # Copies in memory, for audits by the thousand

@@ -15,6 +15,7 @@ from ledger.errors import Misconfigured, Unauthorized, VerificationError
 from ledger.signing import (
     CLAIM_PREFIX,
     EVENT_PREFIX,
+    EVIDENCE_PREFIX,
     ORDER_HEAD_PREFIX,
     SIGNABLE_PREFIXES,
     Signer,
@@ -260,7 +261,12 @@ def test_the_wallet_refuses_every_other_text(text: bytes) -> None:
 
 
 def test_no_text_begins_with_two_of_the_prefixes() -> None:
-    assert SIGNABLE_PREFIXES == (EVENT_PREFIX, ORDER_HEAD_PREFIX, CLAIM_PREFIX)
+    assert SIGNABLE_PREFIXES == (
+        EVENT_PREFIX,
+        ORDER_HEAD_PREFIX,
+        EVIDENCE_PREFIX,
+        CLAIM_PREFIX,
+    )
     for one in SIGNABLE_PREFIXES:
         others = [p for p in SIGNABLE_PREFIXES if p != one]
 

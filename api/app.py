@@ -62,6 +62,7 @@ from api.workers.payments import watch_payments
 from api.workers.push import push_loop
 from api.workers.retention import erase_overdue
 from api.workers.windows import close_lapsed
+from api.workers.witnesses import follow_witnesses, meet_witnesses
 from ledger.chain import Chain
 from ledger.errors import ChainUnavailable
 from ledger.log_events import ChainBound
@@ -122,7 +123,9 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     register(app, ROUTES, prefix=settings.path_prefix)
     config = ledger_config(settings, clock)
     app[TOKENS] = open_tokens(settings)
-    app.cleanup_ctx.append(_parts(_with(config), _quoters, _chain, _loops, push_loop, scan_loop))
+    # What the witnesses hold is asked before the ledger opens, and compared before it is added to.
+    opening = (meet_witnesses, _with(config), follow_witnesses)
+    app.cleanup_ctx.append(_parts(*opening, _quoters, _chain, _loops, push_loop, scan_loop))
     return app
 
 

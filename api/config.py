@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.url_texts import BaseUrl, Origins, PathPrefix, words_of
+from api.witness_setting import Witnesses
 from ledger.errors import InvalidInput, Misconfigured
 from ledger.values import evm_account, micros_of_usdc, parse_address
 
@@ -88,6 +89,9 @@ class Settings(BaseSettings):
     screen: Annotated[str, Field(pattern=r"^([\w.]+:\w+)?$")] = ""
     scan_interval: Annotated[float, Field(ge=0, le=60)] = 2.0
     scan_blocks: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    witnesses: Witnesses = ()
+    witness_quorum: Annotated[int, Field(ge=0)] = 0
+    witness_interval: Annotated[float, Field(gt=0, le=86400)] = 10.0
     continues: Annotated[
         str, Field(pattern=r"^$|^[A-Za-z0-9._/-]{1,160} [1-9][0-9]{0,15} [0-9a-f]{64}$")
     ] = ""
@@ -162,6 +166,14 @@ class Settings(BaseSettings):
         if 0 < seconds < MIN_RETENTION:
             raise _problem(f"content stays for {MIN_RETENTION} seconds at least; 0 is for ever")
         return seconds
+
+    @field_validator("witness_quorum")
+    @classmethod
+    def _attainable(cls, quorum: int, info: ValidationInfo) -> int:
+        count = len(info.data.get("witnesses", ()))
+        if quorum > count and "witnesses" in info.data:
+            raise _problem(f"there are {count} in LEDGER_WITNESSES")
+        return quorum
 
     @field_validator("push_schedule")
     @classmethod

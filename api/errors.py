@@ -23,6 +23,7 @@ from api.quoter import Screened
 from api.sync import ViewsBehind
 from api.tokens import Forbidden, TokenRefused
 from api.wellknown import WalletMismatch
+from api.witnesses import NotWitnessed
 from ledger.errors import (
     ChainUnavailable,
     Conflict,
@@ -41,6 +42,7 @@ from ledger.errors import (
     Unauthorized,
 )
 from ledger.receipt import Receipt
+from ledger.store_sqlite import STORE_ERRORS
 
 STATUS_OF: Final[dict[type[LedgerError], int]] = {
     InvalidInput: 400,
@@ -65,6 +67,7 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     RateLimited: 429,
     ChainUnavailable: 503,
     HookUnavailable: 503,
+    NotWitnessed: 503,
     Overloaded: 503,
     OutcomeUnknown: 503,
     StoreUnavailable: 503,
@@ -101,6 +104,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
             raise
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return http_error(error.status, error.reason, allow)
+    except STORE_ERRORS as error:
+        _log.error("store unreadable", route=_route(request), error=str(error))
+        return _ledger_error(request, _unreadable(request))
     except Exception:  # noqa: BLE001 - a bug of ours answers 500 with an id that the log shares
         request_id = secrets.token_hex(8)
         _log.exception("request failed", request_id=request_id, route=_route(request))
@@ -110,6 +116,13 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
             "details": {"request_id": request_id},
         }
         return json_response(body, status=500)
+
+
+def _unreadable(request: web.Request) -> LedgerError:
+    """Return the error of a store that failed: after a write nobody knows the outcome."""
+    if request.method in ("GET", "HEAD"):
+        return StoreUnavailable("the store cannot be read now; ask again")
+    return OutcomeUnknown("the store failed; ask for the status before acting")
 
 
 def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:

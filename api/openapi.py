@@ -5,6 +5,7 @@ It is made once, at the first question, and is the same bytes in every process o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from hashlib import sha256
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from api.config import Settings
 from api.ivxp.responses import ErrorResponse
 from api.keys import SETTINGS
 from api.openapi_operations import BEARER, operation, tag_of
-from api.openapi_schemas import Schema, Schemas
+from api.openapi_schemas import Components, Schema
 from api.routes import REGISTRY, Route
 
 OPENAPI: Final = "3.1.0"
@@ -43,10 +44,10 @@ class OpenApiResponse(BaseModel):
 def document(routes: Iterable[Route], *, server: str) -> Schema:
     """Return the document of some routes."""
     listed = list(routes)
-    schemas = Schemas(listed, also=[ErrorResponse])
+    components = Components(listed, also=[ErrorResponse])
     paths: dict[str, Schema] = {}
     for route in listed:
-        paths.setdefault(route.path, {})[route.method.lower()] = operation(route, schemas)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation(route, components)
     return {
         "openapi": OPENAPI,
         "info": {
@@ -59,7 +60,7 @@ def document(routes: Iterable[Route], *, server: str) -> Schema:
         "tags": [{"name": name} for name in dict.fromkeys(map(tag_of, listed))],
         "paths": paths,
         "components": {
-            "schemas": schemas.components,
+            **components.all(),
             "securitySchemes": {
                 BEARER: {
                     "type": "http",
@@ -78,9 +79,11 @@ def document_bytes(routes: Iterable[Route], settings: Settings) -> bytes:
 
 async def get_openapi(request: web.Request) -> web.Response:
     """Return this document; unchanged as long as the service runs."""
-    registry = request.app[REGISTRY]
+    registry, settings = request.app[REGISTRY], request.app[SETTINGS]
     if registry.document is None:
-        registry.document = document_bytes(registry.routes.values(), request.app[SETTINGS])
+        # A tenth of a second. Who asks meanwhile makes the same bytes once more.
+        made = await asyncio.to_thread(document_bytes, registry.routes.values(), settings)
+        registry.document = made
     tag = ETag(sha256(registry.document).hexdigest()[:32])
     known = request.if_none_match or ()
     if any(each.value in (tag.value, "*") for each in known):

@@ -71,7 +71,7 @@ def errors_of(route: Route) -> Errors:
     gives = set(route.response.model_fields) if route.response else set()
     rules: list[tuple[bool, Errors]] = [
         (bool(takes or route.body_types), BODY),
-        (route.method == "GET", frozenset({ViewsBehind})),
+        (route.method == "GET", frozenset({ViewsBehind, StoreUnavailable})),
         (has_key(route), frozenset({KeyReused, KeyInFlight})),
         (route.media_type == EVENTS, frozenset({Overloaded})),
         (route.writes, frozenset({RateLimited})),

@@ -13,8 +13,8 @@ from api.answers import LEDGER_HEAD, REPLAYED
 from api.ivxp.responses import ErrorResponse
 from api.log.held import CONSISTENCY
 from api.openapi_errors import errors_by_status, is_proven, names_order
-from api.openapi_parameters import has_key, parameters
-from api.openapi_schemas import Schema, Schemas
+from api.openapi_parameters import has_key, own_parameters, shared_parameters
+from api.openapi_schemas import Components, Schema
 from api.routes import Route
 from api.tokens import TokenRefused
 from ledger.errors import LedgerError, NotFound
@@ -27,6 +27,9 @@ FAULT: Final = "500"
 FAULT_TEXT: Final = "`INTERNAL_ERROR`: The service failed; the fault is ours."
 
 _ALLOWANCE: Final = {True: ("RateLimit-Policy", "RateLimit"), False: ()}
+_ALWAYS: Final = ".always"
+_OF_WRITES: Final = "-write"
+_OF_NO_ORDER: Final = "-other"
 _SEPARATORS: Final = re.compile(r"\W+", re.ASCII)
 _HEADERS: Final = {
     LEDGER_HEAD: "The newest signed tree head: its size and base64 root.",
@@ -54,79 +57,97 @@ def tag_of(route: Route) -> str:
     return words[1] if words[0] == "v1" else words[0].removeprefix(".")
 
 
-def operation(route: Route, schemas: Schemas) -> Schema:
+def operation(route: Route, components: Components) -> Schema:
     """Return what the document says of a route."""
     found: Schema = {
         "operationId": operation_id(route),
         "summary": route.summary,
         "description": inspect.getdoc(route.handler) or route.summary,
         "tags": [tag_of(route)],
-        "parameters": parameters(route),
-        "responses": _responses(route, schemas),
+        "parameters": _parameters(route, components),
+        "responses": _responses(route, components),
     }
     if route.request is not None:
-        found["requestBody"] = _body(route, route.request, schemas)
+        found["requestBody"] = _body(route, route.request, components)
     if route.roles:
         found["security"] = [{BEARER: [str(role)]} for role in sorted(route.roles)]
     return found
 
 
-def _body(route: Route, model: type[BaseModel], schemas: Schemas) -> Schema:
-    content: Schema = {JSON: {"schema": schemas.taken(model)}}
+def _body(route: Route, model: type[BaseModel], components: Components) -> Schema:
+    content: Schema = {JSON: {"schema": components.taken(model)}}
     content |= {media_type: {} for media_type in route.body_types}
     return {"required": not route.body_optional, "content": content}
 
 
-def _responses(route: Route, schemas: Schemas) -> Schema:
-    found = {OK: _success(route, schemas), FAULT: _error([FAULT_TEXT], schemas)}
+def _parameters(route: Route, components: Components) -> list[Schema]:
+    shared = shared_parameters(route)
+    named = [components.part("parameters", f"{p['in']}.{p['name']}", p) for p in shared]
+    return [*own_parameters(route), *named]
+
+
+def _responses(route: Route, components: Components) -> Schema:
+    found = {OK: _success(route, components)}
     if route.has_etag:
-        found[UNCHANGED] = _answer("The caller has this version.", always=["ETag"])
+        found[UNCHANGED] = _answer(components, "The caller has this version.", always=["ETag"])
     for status, errors in errors_by_status(route).items():
-        texts = [f"`{_code(error, route)}`: {_summary(error)}" for error in errors]
-        refused = all(issubclass(error, TokenRefused) for error in errors)
-        later = any(error.retryable for error in errors)
-        found[str(status)] = _error(
-            texts,
-            schemas,
-            always=["WWW-Authenticate"] if refused else [],
-            at_times=[*(["Retry-After"] if later else []), *_ALLOWANCE[route.writes]],
-        )
-    return dict(sorted(found.items()))
+        name = "-".join([str(status), *(error.__name__ for error in errors)])
+        name += _OF_NO_ORDER if _codes(errors, route) != _codes(errors, None) else ""
+        name += _OF_WRITES if route.writes else ""
+        value = _refusal(errors, route, components)
+        found[str(status)] = components.part("responses", name, value)
+    return {**dict(sorted(found.items())), FAULT: _fault(components)}
 
 
-def _success(route: Route, schemas: Schemas) -> Schema:
+def _success(route: Route, components: Components) -> Schema:
     proven = route.shows_head or is_proven(route)
     always = [*([LEDGER_HEAD] if proven else []), *(["ETag"] if route.has_etag else [])]
     at_times = [*([REPLAYED] if has_key(route) else []), *_ALLOWANCE[route.writes]]
     text = _summary(route.response) if route.response else route.summary
-    schema = {"schema": schemas.given(route.response)} if route.response else {}
-    return _answer(text, always, at_times) | {"content": {route.media_type: schema}}
+    schema = {"schema": components.given(route.response)} if route.response else {}
+    return _answer(components, text, always, at_times) | {"content": {route.media_type: schema}}
 
 
-def _error(
-    texts: Iterable[str],
-    schemas: Schemas,
-    always: Iterable[str] = (),
-    at_times: Iterable[str] = (),
+def _refusal(errors: list[type[LedgerError]], route: Route, components: Components) -> Schema:
+    codes = _codes(errors, route)
+    texts = [f"`{code}`: {_summary(error)}" for code, error in zip(codes, errors, strict=True)]
+    refused = all(issubclass(error, TokenRefused) for error in errors)
+    later = any(error.retryable for error in errors)
+    answer = _answer(
+        components,
+        "\n\n".join(texts),
+        always=["WWW-Authenticate"] if refused else [],
+        at_times=[*(["Retry-After"] if later else []), *_ALLOWANCE[route.writes]],
+    )
+    return answer | {"content": {JSON: {"schema": components.given(ErrorResponse)}}}
+
+
+def _fault(components: Components) -> Schema:
+    content = {JSON: {"schema": components.given(ErrorResponse)}}
+    return components.part("responses", FAULT, {"description": FAULT_TEXT, "content": content})
+
+
+def _answer(
+    components: Components, text: str, always: Iterable[str] = (), at_times: Iterable[str] = ()
 ) -> Schema:
-    content = {JSON: {"schema": schemas.given(ErrorResponse)}}
-    return _answer("\n\n".join(texts), always, at_times) | {"content": content}
-
-
-def _answer(text: str, always: Iterable[str] = (), at_times: Iterable[str] = ()) -> Schema:
     """Return an answer with the headers that it always has and those that it may have."""
     shown = {name: _header(name) for name in (*at_times, *_HELD)}
     shown |= {name: _header(name) | {"required": True} for name in always}
-    return {"description": text, "headers": shown}
+    named = {
+        name: components.part("headers", name + _ALWAYS * ("required" in header), header)
+        for name, header in shown.items()
+    }
+    return {"description": text, "headers": named}
 
 
 def _header(name: str) -> Schema:
     return {"description": _HEADERS[name], "schema": {"type": "string"}}
 
 
-def _code(error: type[LedgerError], route: Route) -> str:
-    """Return an error's code; what is not found is an order only where one was named."""
-    return error.code if error is not NotFound or names_order(route) else "NOT_FOUND"
+def _codes(errors: list[type[LedgerError]], route: Route | None) -> list[str]:
+    """Return the codes of errors; what is not found is an order only where one was named."""
+    no_order = route is not None and not names_order(route)
+    return ["NOT_FOUND" if no_order and error is NotFound else error.code for error in errors]
 
 
 def _summary(documented: type) -> str:

@@ -37,11 +37,19 @@ _VIEW_TEXT: Final = "`strict`: only the members that the protocol's schemas name
 _VERSION_TEXT: Final = "The words and members of this version of the protocol."
 
 
-def parameters(route: Route) -> list[Schema]:
-    """Return the parameters of a route."""
+def own_parameters(route: Route) -> list[Schema]:
+    """Return the parameters that are a route's alone, as its models have them."""
+    found: list[Schema] = []
+    for model, place in ((route.query, "query"), (route.headers, "header")):
+        if model is not None:
+            found += _of_model(model, place)
+    return found
+
+
+def shared_parameters(route: Route) -> list[Schema]:
+    """Return the parameters that a route has like others: each name has one meaning."""
     return [
         *_in_path(route),
-        *_own(route),
         *_of_reads(route),
         *_of_views(route),
         *_of_acts(route),
@@ -58,12 +66,6 @@ def _in_path(route: Route) -> Iterator[Schema]:
     for name in _PART.findall(route.path):
         text = _PARTS.get(name, "")
         yield _parameter(name, "path", {"type": "string"}, text) | {"required": True}
-
-
-def _own(route: Route) -> Iterator[Schema]:
-    for model, place in ((route.query, "query"), (route.headers, "header")):
-        if model is not None:
-            yield from _of_model(model, place)
 
 
 def _of_model(model: type[BaseModel], place: str) -> Iterator[Schema]:

@@ -1,4 +1,7 @@
-"""JSON schemas of the models in use, the way their values stand on the wire."""
+"""What operations refer to: schemas of the models in use, and parts that many have alike.
+
+The schemas describe values as they stand on the wire, in requests and in answers.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,8 @@ class WireSchema(GenerateJsonSchema):
         return False
 
 
-class Schemas:
-    """The schemas of the models that some routes use; each stands once and is referred to."""
+class Components:
+    """What the operations of some routes refer to; each part stands once."""
 
     def __init__(self, routes: Iterable[Route], also: Iterable[type[BaseModel]] = ()) -> None:
         wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
@@ -63,7 +66,18 @@ class Schemas:
             list(wanted), ref_template=_TEMPLATE, schema_generator=WireSchema
         )
         self._references: Final = found
-        self.components: Final[Schema] = dict(sorted(definitions.get("$defs", {}).items()))
+        self._parts: Final[dict[str, Schema]] = {"schemas": definitions.get("$defs", {})}
+
+    def part(self, kind: str, name: str, value: Schema) -> Reference:
+        """Keep a part, the same under the same name, and return the reference to it."""
+        known = self._parts.setdefault(kind, {}).setdefault(name, value)
+        if known != value:
+            raise ValueError(f"two {kind} have the name {name}")
+        return {"$ref": f"#/components/{kind}/{name}"}
+
+    def all(self) -> Schema:
+        """Return every part by kind and name, in order."""
+        return {kind: dict(sorted(parts.items())) for kind, parts in sorted(self._parts.items())}
 
     def taken(self, model: type[BaseModel]) -> JsonSchemaValue:
         """Return the reference to what a request has to be."""

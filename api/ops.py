@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from api.answers import LEDGER_HEAD, json_response, ledger_head
 from api.keys import CHAIN, LEDGER, RUNNER, SETTINGS
 from api.routes import Route
+from api.witnesses import WITNESSES, WitnessHealth
 
 
 class HealthResponse(BaseModel):
@@ -28,6 +29,7 @@ class HealthResponse(BaseModel):
     payments: Literal["ready", "chain_unknown", "disabled"]
     position: int
     lag: int
+    witnesses: dict[str, WitnessHealth]
 
 
 async def get_health(request: web.Request) -> web.Response:
@@ -45,6 +47,7 @@ async def get_health(request: web.Request) -> web.Response:
         "payments": payments,
         "position": head.size,
         "lag": max(0, head.size - app[RUNNER].position),
+        "witnesses": app[WITNESSES].health(),
     }
     return json_response(body, headers={LEDGER_HEAD: ledger_head(head)})
 

@@ -8,17 +8,20 @@ stream (orders, money, signatures, content); memory does not grow with the numbe
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from ledger import audit_keys as keys
 from ledger import audit_tree as tree
+from ledger.audit_content import Content
 from ledger.audit_entries import Parts
-from ledger.audit_held import Held, Judge
+from ledger.audit_expiry import check_chain
+from ledger.audit_held import Judge
 from ledger.audit_keys import LogKeys, Trust
-from ledger.audit_positions import PositionPass, Steps
+from ledger.audit_others import NO_EVIDENCE, Evidence, Others, c16_heads
+from ledger.audit_positions import Known, PositionPass, Steps
 from ledger.audit_report import Book, Enough, Report
 from ledger.audit_source import c00_file, read_guard, snapshot
 from ledger.audit_streams import StreamPass
@@ -61,15 +64,15 @@ def audit_snapshot(
     stop_after: int = STOP_AFTER,
     progress: Progress = no_progress,
     steps: Steps = ALL_STEPS,
-    held: Sequence[Held] = (),
+    evidence: Evidence = NO_EVIDENCE,
 ) -> Report:
     """Check the ledger that a connection shows; None stands for a guard file that is missing.
 
-    `held` is what others kept of the log; without it only the provider's own word is checked.
+    Without `evidence` from elsewhere only the provider's own word is checked.
     """
     book = Book(stop_after)
     try:
-        _Audit(db, guard_note, trust, book, progress, steps, held).run()
+        _Audit(db, guard_note, trust, book, progress, steps, evidence).run()
     except Enough:
         book.report.complete = False
         book.report.notes.append(f"the audit stopped after {stop_after} findings")
@@ -85,9 +88,9 @@ class _Audit:
         book: Book,
         progress: Progress,
         steps: Steps,
-        held: Sequence[Held],
+        evidence: Evidence,
     ) -> None:
-        self._held = held
+        self._evidence = evidence
         self._db = db
         self._guard_note = guard_note
         self._trust = trust
@@ -99,6 +102,7 @@ class _Audit:
     def run(self) -> None:
         """Make every check; what cannot be read is a finding, and the rest goes on."""
         log_keys: LogKeys | None = None
+        others = Others(self._book, self._evidence)
         unreadable: set[object] = set()
         with self._readable("the table of events"):
             self._size = self._db.execute("SELECT count(*) FROM stored_events").fetchone()[0]
@@ -107,13 +111,23 @@ class _Audit:
             log_keys = keys.keys_of(self._log_events())
         self._trust_roots(log_keys)
         guard = self._guard(log_keys)
+        if log_keys is not None:
+            others.read(log_keys.genesis.origin, log_keys.every("log"))
+        known = Known(
+            others.roots,
+            others.windows if others.seen else None,
+            self._evidence.absent,
+        )
         with self._readable("the log by position"):
-            positions = PositionPass(self._db, self._book, self._steps, log_keys, guard)
+            positions = PositionPass(self._db, self._book, self._steps, log_keys, guard, known)
             unreadable = positions.unreadable
             positions.run(lambda done: self._progress(done, 2 * self._size))
-            self._compare_held(log_keys, positions)
+            self._compare(log_keys, others, positions)
         with self._readable("the log by stream"):
             self._by_stream(unreadable)
+        if self._evidence.nodes is not None:
+            with self._readable("the money in the log"):
+                check_chain(self._db, self._book, self._evidence.nodes, unreadable)
         with self._readable("the file"):
             self._book.note("C00", c00_file(self._db))
 
@@ -156,57 +170,39 @@ class _Audit:
         self._book.note("C19", tree.c19_not_shorter(guard, self._size))
         return guard
 
-    def _compare_held(self, log_keys: LogKeys | None, positions: PositionPass) -> None:
+    def _compare(self, log_keys: LogKeys | None, others: Others, positions: PositionPass) -> None:
         """Compare the log with what others kept of it."""
-        if log_keys is None or not self._held:
+
+        def root_at(size: int) -> bytes:
+            try:
+                return positions.root_at(size)
+            except VerificationError:
+                return b""  # tiles are missing, as C05 says: no root is the one that is asked for
+
+        c16_heads(self._db, self._book, positions.unreadable, self._size, root_at)
+        if log_keys is None:
             return
         judge = Judge(
             db=self._db,
-            origin=log_keys.genesis.origin,
-            log_keys=log_keys.every("log"),
             wallets=frozenset(log_keys.every("wallet")),
             size=self._size,
-            root_at=positions.root_at,
+            root_at=root_at,
             verify=self._steps.verify,
         )
-        roots: dict[int, bytes] = {}
-        for held in self._held:
-            self._judge(judge, held, roots)
-
-    def _judge(self, judge: Judge, held: Held, roots: dict[int, bytes]) -> None:
-        note = self._book.note
-        try:
-            checkpoint = judge.checkpoint_of(held)
-        except VerificationError as error:
-            note("C18", [f"{held.source}: {error.message}"])
-            checkpoint = None
-        heads = [] if checkpoint is None else [(checkpoint.size, checkpoint.root)]
-        if held.root is not None:
-            heads.append((held.root.size, bytes.fromhex(held.root.root)))
-        for size, root in heads:
-            note("C19", judge.c19_not_larger(held, size))
-            note("C20", judge.c20_root(held, size, root))
-            note("C21", tree.c21_two_roots(held.source, roots.setdefault(size, root), root, size))
-        note("C26", judge.c26_order_head(held))
-        if held.entry is None:
-            return
-        parts = self._steps.open_entry(held.entry).parts
-        if parts is None:
-            note("C24", [f"{held.source}: the event that is held cannot be read"])
-            return
-        foreign = list(judge.signed_by_us(held, parts))
-        note("C24", foreign)
-        if not foreign:
-            note("C23", judge.c23_acknowledged(held))
-            note("C24", judge.c24_in_the_log(held, parts))
-            note("C25", judge.c25_base(held, parts))
+        others.compare(judge, self._steps.open_entry)
 
     def _by_stream(self, unreadable: set[object]) -> None:
-        streams = StreamPass(self._db, self._book, self._steps.verify, self._steps.read_link)
+        steps = self._steps
+        streams = StreamPass(self._db, self._book, steps.verify, steps.read_link, self._content())
         size = self._size
         seen = streams.run(unreadable, lambda done: self._progress(size + done, 2 * size))
         if seen != size:
             self._book.note("C00", [f"{seen} events are found by stream, {size} by position"])
+
+    def _content(self) -> Content | None:
+        if self._evidence.content is not None:
+            return Content(self._evidence.content)
+        return None if "content" in self._evidence.absent else Content(self._db)
 
     @contextmanager
     def _readable(self, what: str) -> Iterator[None]:

@@ -49,6 +49,10 @@ class Held:
     order_head: tuple[str, str] | None = None
     root: TreeHead | None = None
 
+    def signed_head(self, origin: str, log_keys: Iterable[str]) -> Checkpoint:
+        """Return the checkpoint if a key of the log signed it, or raise `VerificationError`."""
+        return verify_by_any(self.checkpoint or "", log_keys, origin)
+
 
 class HeldUnreadable(Exception):
     """What was given as held is none of the known forms."""
@@ -106,18 +110,10 @@ class Judge:
     """Compares what is held with a log that was replayed. `root_at` is of the replayed tree."""
 
     db: sqlite3.Connection
-    origin: str
-    log_keys: Iterable[str]
     wallets: frozenset[str]
     size: int
     root_at: RootAt
     verify: Verify
-
-    def checkpoint_of(self, held: Held) -> Checkpoint | None:
-        """Return the head that was held, if a key of the log signed it."""
-        if held.checkpoint is None:
-            return None
-        return verify_by_any(held.checkpoint, self.log_keys, self.origin)
 
     def c19_not_larger(self, held: Held, size: int) -> Iterator[str]:
         """C19: no head that was handed out is larger than the log."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -16,6 +16,7 @@ from ledger.audit_keys import LogKeys
 from ledger.audit_orders import c08_nothing_after_the_end
 from ledger.audit_report import Book
 from ledger.audit_streams import ReadLink, read_link
+from ledger.audit_witness import Windows
 from ledger.checkpoint import Checkpoint
 from ledger.event import TreeHead
 from ledger.log_events import LogClosed
@@ -41,8 +42,20 @@ class Steps:
     verify: Verify = verify_signature
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the log from elsewhere: heads that were signed, and when it was seen."""
+
+    roots: Mapping[int, bytes] = field(default_factory=dict)
+    windows: Windows | None = None
+    absent: frozenset[str] = frozenset()
+
+
+NOTHING_KNOWN: Final = Known()
+
+
 class PositionPass:
-    """Checks C01 to C05, C09, C10, C20, C21 and C30, row by row.
+    """Checks C01 to C05, C09 to C11, C20, C21 and C30, row by row.
 
     `unreadable` collects the positions where no entry was found.
     """
@@ -54,6 +67,7 @@ class PositionPass:
         steps: Steps,
         log_keys: LogKeys | None,
         guard: Checkpoint | None,
+        known: Known = NOTHING_KNOWN,
     ) -> None:
         self.unreadable: set[object] = set()
         self._db = db
@@ -61,6 +75,7 @@ class PositionPass:
         self._steps = steps
         self._keys = log_keys
         self._guard = guard
+        self._known = known
         self._tree = tree.TreeReplay(db, self._full_tile)
         self._last_at = UnixMs(0)
         self._heads: list[TreeHead] = []
@@ -79,7 +94,8 @@ class PositionPass:
         for level, index, hashes in self._tree.open_tiles():
             self._note("C05", tree.c05_tile(self._db, level, index, hashes))
         self._note("C05", tree.c05_no_other_tiles(self._db, self._tree.size))
-        self._note("C05", tree.c05_frontier(self._db, self._tree))
+        if "frontier" not in self._known.absent:
+            self._note("C05", tree.c05_frontier(self._db, self._tree))
 
     def _row(self, row: tuple[object, ...], position: int) -> None:
         stored_at, *columns, entry = row
@@ -109,6 +125,12 @@ class PositionPass:
         note("C08", c08_nothing_after_the_end(self._closed_at))
         note("C09", tree.c09_base(envelope.base, position, self._tree))
         note("C21", tree.c21_one_root(self._heads, envelope.base))
+        held = self._known.roots.get(envelope.base.size)
+        if held is not None:
+            root = bytes.fromhex(envelope.base.root)
+            note("C21", tree.c21_two_roots("held", held, root, envelope.base.size))
+        if self._known.windows is not None:
+            note("C11", self._known.windows.c11_in_its_window(position, parts.at))
         note("C10", entries.c10_time(parts.at, self._last_at))
         self._heads = [envelope.base]
         self._last_at = max(self._last_at, parts.at)

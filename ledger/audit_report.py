@@ -18,6 +18,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "C08": "every event is legal where it stands in its stream",
     "C09": "every event's base is an earlier root of this log",
     "C10": "time does not go back over the log",
+    "C11": "events stand between the times when witnesses and blocks were seen",
     "C12": "one transfer is claimed once, and the claims are those of the events",
     "C13": "payments agree with the quote and with their transfers",
     "C14": "no quote expired before its time",
@@ -27,6 +28,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "C19": "the ledger is not shorter than a head that was signed",
     "C20": "the signed head is a root of this log",
     "C21": "no size of the log has two roots",
+    "C22": "enough witnesses saw this log, and often enough",
     "C23": "what was acknowledged stands where the answer said",
     "C24": "signed events that others hold are in the log",
     "C25": "signed events that others hold name trees of this log",
@@ -53,11 +55,16 @@ class AuditFinding:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome. `complete` is False if the audit stopped at its limit of findings."""
+    """The outcome. `complete` is False if the audit stopped at its limit of findings.
+
+    `unknown` is what could not be checked, the first of it; it is held against nobody.
+    """
 
     size: int = 0
     checked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHECKS, 0))
     findings: list[AuditFinding] = field(default_factory=list)
+    unknown: list[AuditFinding] = field(default_factory=list)
+    unknown_count: int = 0
     notes: list[str] = field(default_factory=list)
     complete: bool = True
 
@@ -65,6 +72,9 @@ class Report:
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not self.findings
+
+
+KEPT_UNKNOWN: Final = 100
 
 
 class Enough(Exception):
@@ -91,3 +101,9 @@ class Book:
             self.report.findings.append(AuditFinding(check, position, stream, message))
             if len(self.report.findings) >= self._stop_after:
                 raise Enough
+
+    def unknown(self, check: str, why: str, position: int | None, stream: str | None) -> None:
+        """Keep what could not be checked; of very many the first ones and their number."""
+        self.report.unknown_count += 1
+        if len(self.report.unknown) < KEPT_UNKNOWN:
+            self.report.unknown.append(AuditFinding(check, position, stream, why))

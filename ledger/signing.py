@@ -17,8 +17,9 @@ from ledger.errors import Misconfigured, Unauthorized, VerificationError
 
 EVENT_PREFIX: Final = b"IVXP-LEDGER-EVENT/1\n"
 ORDER_HEAD_PREFIX: Final = b"IVXP-LEDGER-ORDER-HEAD/1\n"
+EVIDENCE_PREFIX: Final = b"IVXP-LEDGER-EVIDENCE/1\n"
 CLAIM_PREFIX: Final = b"ivxp-claim:"
-SIGNABLE_PREFIXES: Final = (EVENT_PREFIX, ORDER_HEAD_PREFIX, CLAIM_PREFIX)
+SIGNABLE_PREFIXES: Final = (EVENT_PREFIX, ORDER_HEAD_PREFIX, EVIDENCE_PREFIX, CLAIM_PREFIX)
 """No text begins with two of these, and no client text or typed-data digest with any."""
 
 _HALF_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2

@@ -208,6 +208,8 @@ def _secret(config: WitnessConfig) -> bytes:
     fresh = config.key.startswith("file:") and not path.exists()
     if fresh and used:
         raise Misconfigured(f"{path} is missing, and its record {config.state} shows its work")
+    if not fresh:
+        load_secret(config.key)  # where the key itself is at fault, that is said first
     if not made and not fresh and not config.new_state:
         raise Misconfigured(
             f"{config.state} is missing although the key exists: without its record a witness "

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 
 from api.answers import LEDGER_HEAD
 from api.keys import LEDGER
+from api.routes import route_of
 from ledger.errors import Conflict, InvalidInput
 from ledger.event import TreeHead
 from ledger.merkle import HASH_BYTES
@@ -40,7 +41,7 @@ class Fork(Conflict):
 async def compare_head(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse to go on with a client whose history is not ours; the refusal is evidence."""
     text = request.headers.get(LEDGER_HEAD)
-    if text is not None:
+    if text is not None and route_of(request) is not None:
         held = _parsed(text)
         _require_same_history(request, held)
         request[HELD] = held

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from api.answers import LEDGER_HEAD, json_response, ledger_head
 from api.keys import LEDGER
 from api.log.words import CHECKPOINT_CACHE
+from api.witnesses import WITNESSES
 
 
 class KeyEvent(BaseModel):
@@ -56,7 +57,6 @@ async def get_keys(request: web.Request) -> web.Response:
 
 
 async def get_policy(request: web.Request) -> web.Response:
-    """Return the C2SP `tlog-policy` of this log: its keys, and no quorum while nobody witnesses."""
-    keys = sorted(request.app[LEDGER].log_state.log_keys)
-    lines = [*(f"log {key}" for key in keys), "quorum none"]
-    return web.Response(text="\n".join(lines) + "\n", headers=CHECKPOINT_CACHE)
+    """Return the C2SP `tlog-policy` of this log: its keys, its witnesses, and their quorum."""
+    policy = request.app[WITNESSES].policy(request.app[LEDGER].log_state.log_keys)
+    return web.Response(text=policy, headers=CHECKPOINT_CACHE)

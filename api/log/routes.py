@@ -19,6 +19,7 @@ from api.log.proofs import (
 from api.log.tiles import get_checkpoint, get_entries, get_tile
 from api.routes import Route
 from api.tokens import Role
+from api.witnesses import NotWitnessed
 from ledger.errors import NotFound
 
 READERS: Final = frozenset({Role.AUDITOR, Role.OPERATOR})
@@ -47,7 +48,14 @@ class ConsistencyQuery(BaseModel):
 
 
 LOG_ROUTES: Final = [
-    Route("GET", "/ledger/checkpoint", get_checkpoint, "Newest checkpoint", media_type=TEXT),
+    Route(
+        "GET",
+        "/ledger/checkpoint",
+        get_checkpoint,
+        "Newest checkpoint",
+        media_type=TEXT,
+        errors=frozenset({NotWitnessed}),
+    ),
     Route(
         "GET",
         "/ledger/tile/entries/{tile}",

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.keys import LEDGER
 from api.log.words import CHECKPOINT_CACHE, FOREVER, PRIVATE_FOREVER
+from api.witnesses import WITNESSES
 from ledger.errors import NotFound
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH
 
@@ -24,8 +25,8 @@ _BYTES: Final = "application/octet-stream"
 
 
 async def get_checkpoint(request: web.Request) -> web.Response:
-    """Return the newest signed checkpoint."""
-    note = request.app[LEDGER].head.note
+    """Return the newest signed checkpoint that the quorum of witnesses cosigned."""
+    note = request.app[WITNESSES].checkpoint(request.app[LEDGER].head)
     return web.Response(text=note, headers=CHECKPOINT_CACHE)
 
 

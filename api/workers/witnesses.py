@@ -191,11 +191,18 @@ async def follow_witnesses(app: web.Application) -> AsyncIterator[None]:
     await asker.ask_all(ledger)
     for standing in witnesses.standings:
         _require(standing.address.name, standing.state != "refused", standing.detail)
-    loop = WorkLoop("witnesses", lambda: asker.ask_all(ledger), app[SETTINGS].witness_interval)
-    task = asyncio.create_task(loop.run(), name="loop")
+    interval = app[SETTINGS].witness_interval
+    loop = WorkLoop("witnesses", lambda: asker.ask_all(ledger), interval)
+    task = asyncio.create_task(_run_after(interval, loop), name="loop")
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def _run_after(seconds: float, loop: WorkLoop) -> None:
+    """Run a loop whose first round was made already."""
+    await asyncio.sleep(seconds)
+    await loop.run()
 
 
 def _require(name: str, holds: bool, problem: str, **sizes: int) -> None:  # noqa: FBT001 - a check

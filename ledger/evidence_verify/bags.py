@@ -68,7 +68,9 @@ def read_zip(data: bytes) -> tuple[str, Files]:
         at = end
     need(found, "this is no zip of an evidence bundle")
     base = next(iter(found)).partition("/")[0]
-    need(all(name.startswith(base + "/") for name in found), "the files lie in more than one folder")
+    need(
+        all(name.startswith(base + "/") for name in found), "the files lie in more than one folder"
+    )
     files = {name[len(base) + 1 :]: value for name, value in found.items()}
     need(list(files) == sorted(files), "the files are not in their order")
     need(build_zip(base, files) == data, "the zip is not in its one form")

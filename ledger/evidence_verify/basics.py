@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 Doc = dict[str, Any]
 
 FORMAT = 1
-"""The number of the bundle's form. Whatever changes a byte of a page that is made takes a new one."""
+"""The number of the bundle's form: whatever changes a byte of a page that is made takes another."""
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
@@ -84,7 +84,9 @@ def moment_ms(text: str) -> int:
     """Return the Unix milliseconds of an event's time, which has one form."""
     need(MOMENT.fullmatch(text), f"the time {text!r} is not in its form")
     try:
-        return (datetime.fromisoformat(text[:-1] + "+00:00") - EPOCH) // timedelta(milliseconds=1)
+        # Older Pythons do not read the Z.
+        moment = datetime.fromisoformat(text[:-1] + "+00:00")  # noqa: FURB162
+        return (moment - EPOCH) // timedelta(milliseconds=1)
     except ValueError as error:
         raise Bad(f"the time {text!r} names no moment") from error
 

@@ -83,7 +83,7 @@ class Money:
         return {tx_hash for _, tx_hash, _ in self.places}
 
     def require(self, kind: str, body: Doc, *, refunded: bool) -> None:
-        """Raise `Bad` unless the event agrees with the quote, its transfers, and what came before."""
+        """Raise `Bad` unless the event agrees with the quote, its transfers, and the past."""
         transfers: list[Doc] = body.get("transfers", [])
         keys = [key_of(transfer) for transfer in transfers]
         need(len(set(keys)) == len(keys), "a transfer is named twice")
@@ -128,7 +128,9 @@ class Money:
         if kind == "paid":
             reached = self.counted + arrived
             said = tuple(int(body[name]) for name in ("price", "total", "overpaid"))
-            need(said == (self.price, reached, reached - self.price), "the payment's sums are wrong")
+            need(
+                said == (self.price, reached, reached - self.price), "the payment's sums are wrong"
+            )
             need(reached >= self.price, f"{usdc(reached)} do not reach the price")
             payer = f"{self.way[0]}:{body['transfers'][0]['sender']}"
             need(body["payer"] == payer, "the payer is not the sender of the transfers")
@@ -176,7 +178,7 @@ class Money:
             self._reach()
 
     def _reach(self) -> None:
-        """The price is reached: what was pending pays, less what went back of it."""
+        """Let what was pending pay, less what went back of it: the price is reached."""
         self.paid = True
         for place in self.places.values():
             place.bucket = "applied" if place.bucket == "pending" else place.bucket

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.evidence_verify.basics import Bad, Doc, fail, need
-from ledger.evidence_verify.money import Money
+from ledger.evidence_verify.money import INCOMING, Money
 from ledger.evidence_verify.shapes import Entry
 from ledger.evidence_verify.words import require_words, signed_part
 
@@ -74,7 +74,7 @@ class OrderState:
     def _require_status(self, kind: str) -> None:
         allowed = NEXT[self.status].split(" ")
         need(kind not in NEXT or kind in allowed, f"{self.status} cannot become {kind}")
-        after = self.status != "refunded" or kind.startswith(AFTER_REFUND) or kind == "paid"
+        after = self.status != "refunded" or kind.startswith(AFTER_REFUND)
         need(after, f"{kind} after the refund")
 
     def _require_work(self, kind: str, body: Doc) -> None:
@@ -102,7 +102,7 @@ class OrderState:
             need(self.ready is not None, f"{kind} without a deliverable")
         if kind in ("posted", "push_attempted"):
             need(body["attempt"] == self.pushes + 1, "the pushes are not counted in order")
-        if kind in ("posted", "delivered", "download_noted"):
+        if kind in ("delivered", "download_noted"):
             need(self.content_held, f"{kind} of erased content")
         need(kind != "download_noted" or not self.collected, "a download was recorded before")
         if kind == "confirmed" and "content_hash" in body:
@@ -177,15 +177,19 @@ class OrderState:
             self.claims.append(_claim(entry))
         elif kind == "payment_claim_closed":
             self.claims = [c for c in self.claims if c[0] != body["tx_hash"]]
-        elif kind.startswith("pa") and kind not in ("payment_finalized", "payment_orphaned"):
+        elif kind in INCOMING:
             self.claims = [c for c in self.claims if c[0] not in arrived]
+        elif kind == "refunded":
+            self.claims = []
         if kind == "ready":
             self.ready, self.ready_seq = body, entry.seq
         elif kind == "content_erased":
             self.erased.update(body["content_ids"])
         elif kind in ("posted", "push_attempted"):
             self.pushes = body["attempt"]
-        self.noticed = self.noticed or (kind in ("processing", "notice_accepted") and "notice" in body)
+        self.noticed = self.noticed or (
+            kind in ("processing", "notice_accepted") and "notice" in body
+        )
         self.collected = self.collected or kind in ("delivered", "download_noted")
         self.lapsed = self.lapsed or kind == "acceptance_lapsed"
         self._apply_dispute(entry)
@@ -208,8 +212,6 @@ class OrderState:
         elif kind in ("dispute_withdrawn", "dispute_ruled", "confirmed", "refunded"):
             ended = kind if self.dispute["open"] else self.dispute["ended"]
             self.dispute.update(open=False, ended=ended)
-        if kind == "refunded":
-            self.claims = []
 
 
 def content_ids(entry: Entry) -> dict[str, str]:

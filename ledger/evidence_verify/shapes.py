@@ -90,9 +90,7 @@ KINDS = {
         "client:client reason:not_delivered/wrong_content/other content_hash?:digest"
         " statement_id?:id"
     ),
-    "refunded": (
-        "reason:returned/payment_impossible amount:micros payer_nonce_used_by?:hash"
-    ),
+    "refunded": ("reason:returned/payment_impossible amount:micros payer_nonce_used_by?:hash"),
     "payment_claimed": (
         "tx_hash:hash notice:client nonce?:text delivery_endpoint_id?:id"
         " reason:chain_unavailable/not_found/not_deep_enough"

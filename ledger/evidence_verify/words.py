@@ -12,36 +12,37 @@ TX = r"(?P<tx>0x[0-9a-fA-F]{64})"
 TS = r"(?P<ts>[0-9T:.+Z-]{19,40})"
 HASH = r"(?P<hash>(?:sha256:|0x)?[0-9a-fA-F]{64})"
 NONCE = r"(?P<nonce>[A-Za-z0-9_-]{16,128})"
+ADDRESS = r"(?P<address>0x[0-9a-fA-F]{40})"
+MS = r"(?P<ms>[0-9]{13})"
+HEAD = r"(?P<size>[1-9][0-9]{0,15}):(?P<root>[0-9a-f]{64})"
+REASON = r"(?P<reason>not_delivered|wrong_content|other)"
+STATEMENT = r"(?:none|(?P<statement>[0-9a-f]{64}))"
+OUTCOME = r"(?P<outcome>client|provider|split)"
+AMOUNT = r"(?P<amount>0|[1-9][0-9]{0,15})"
+NAMED = r"(?P<key>\S{1,200})"
+LAST = r"(?P<last>[1-9][0-9]{0,15})"
 LOG = r"(?P<origin>[A-Za-z0-9._/-]{1,160})"
 
 NOTICES = (
     rf"Order: {ID} \| Payment: {TX} \| Timestamp: {TS}",
     rf"IVXP-DELIVER \| Order: {ID} \| Payment: {TX} \| Nonce: {NONCE} \| Timestamp: {TS}",
-    rf"IVXP Identity Verification \| Order: {ID} \| Address: (?P<address>0x[0-9a-fA-F]{{40}})"
-    r" \| Timestamp: (?P<ms>[0-9]{13})",
+    rf"IVXP Identity Verification \| Order: {ID} \| Address: {ADDRESS} \| Timestamp: {MS}",
 )
 RECEIPTS = (
     rf"Confirm delivery: {ID} \| Timestamp: {TS}",
     rf"Order: {ID} \| Received: true \| Hash: {HASH} \| Timestamp: {TS}",
-    rf"Order: {ID} \| Received: true \| Hash: {HASH}"
-    rf" \| Head: (?P<size>[1-9][0-9]{{0,15}}):(?P<root>[0-9a-f]{{64}}) \| Timestamp: {TS}",
+    rf"Order: {ID} \| Received: true \| Hash: {HASH} \| Head: {HEAD} \| Timestamp: {TS}",
     rf"Order: {ID} \| Received: {TS} \| Satisfied: true",
 )
-DISPUTES = (
-    rf"Dispute delivery: {ID} \| Reason: (?P<reason>not_delivered|wrong_content|other)"
-    rf" \| Hash: (?:none|{HASH}) \| Statement: (?:none|(?P<statement>[0-9a-f]{{64}}))"
-    rf" \| Timestamp: {TS}",
+DISPUTE = (
+    rf"Dispute delivery: {ID} \| Reason: {REASON} \| Hash: (?:none|{HASH})"
+    rf" \| Statement: {STATEMENT} \| Timestamp: {TS}"
 )
+DISPUTES = (DISPUTE,)
 WITHDRAWALS = (rf"Withdraw dispute: {ID} \| Timestamp: {TS}",)
-RULINGS = (
-    rf"Rule dispute: {ID} \| Outcome: (?P<outcome>client|provider|split)"
-    rf" \| Amount: (?P<amount>0|[1-9][0-9]{{0,15}}) \| Timestamp: {TS}",
-)
-ADDING = (rf"Add key: (?P<key>\S{{1,200}}) \| Log: {LOG} \| Timestamp: {TS}",)
-REVOKING = (
-    rf"Revoke key: (?P<key>\S{{1,200}}) \| Log: {LOG} \| Last position: (?P<last>[1-9][0-9]{{0,15}})"
-    rf" \| Timestamp: {TS}",
-)
+RULINGS = (rf"Rule dispute: {ID} \| Outcome: {OUTCOME} \| Amount: {AMOUNT} \| Timestamp: {TS}",)
+ADDING = (rf"Add key: {NAMED} \| Log: {LOG} \| Timestamp: {TS}",)
+REVOKING = (rf"Revoke key: {NAMED} \| Log: {LOG} \| Last position: {LAST} \| Timestamp: {TS}",)
 CLOSING = (rf"Close log: {LOG} \| Reason: (?P<reason>[ -{{}}~]{{1,200}}) \| Timestamp: {TS}",)
 
 FORMS = {
@@ -65,7 +66,7 @@ Said = dict[str, "str | None"]
 def signed_part(entry: Entry) -> Doc | None:
     """Return the party's text, signature and signer inside an event, if it holds one."""
     for name in MEMBERS:
-        if name in entry.body:
+        if entry.kind in FORMS and name in entry.body:
             part: Doc = entry.body[name]
             return part
     return None

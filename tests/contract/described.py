@@ -27,6 +27,16 @@ def described() -> dict[str, Any]:
     return found
 
 
+def resolved(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a part of the document, or what it refers to."""
+    found: Any = described()
+    if "$ref" not in part:
+        return part
+    for name in part["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return found
+
+
 def _close(schema: object) -> None:
     if isinstance(schema, dict):
         if "properties" in schema:
@@ -51,10 +61,11 @@ def breaches(
 ) -> list[str]:
     """Return how an answer differs from what the document says of it."""
     operation = described()["paths"][route.path][route.method.lower()]
-    said = operation["responses"].get(str(status))
-    if said is None:
+    if str(status) not in operation["responses"]:
         return [f"{status} is not described"]
-    always = {name for name, header in said["headers"].items() if header.get("required")}
+    said = resolved(operation["responses"][str(status)])
+    headers_said = {name: resolved(each) for name, each in said.get("headers", {}).items()}
+    always = {name for name, each in headers_said.items() if each.get("required")}
     found = [f"the header {name} is missing" for name in always if name.lower() not in headers]
     content = said.get("content", {})
     if not content:

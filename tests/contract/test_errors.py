@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from api.keys import VIEWS
 from scripts.buyer import Buyer, utc_now
 from tests.contract.kit import NETWORK, Service, make_settings, send, serving
 
@@ -516,3 +518,18 @@ async def test_the_limit_that_the_tests_assume_is_the_default(tmp_path: Path) ->
 def utc_now_minus(seconds: int) -> str:
     moment = datetime.now(UTC) - timedelta(seconds=seconds)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def test_a_store_that_cannot_be_read_is_unavailable_and_no_fault_of_the_caller(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await service.quote(service.buyer("errors store"))
+
+    def fails(_order_id: str) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(service.app[VIEWS], "order", fails)
+    status, body, headers = await send(service, "GET", f"/ivxp/status/{order_id}", b"")
+
+    assert (status, body["error"], body["retryable"]) == (503, "SERVICE_UNAVAILABLE", True)
+    assert headers["Retry-After"]

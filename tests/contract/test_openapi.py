@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from api.openapi_operations import operation_id
 from api.openapi_parameters import EVENTS
 from api.routes import Route
 from ledger.errors import Gone, NotFound
-from tests.contract.described import Watch, breaches, described
+from tests.contract.described import Watch, breaches, described, resolved
 from tests.contract.kit import Service, make_settings, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +40,15 @@ BUILD = (
 
 
 def operations() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the operations with what their parameters and answers refer to."""
     return {
-        (method.upper(), path): operation
+        (method.upper(), path): {
+            **operation,
+            "parameters": [resolved(each) for each in operation["parameters"]],
+            "responses": {
+                status: resolved(answer) for status, answer in operation["responses"].items()
+            },
+        }
         for path, methods in described()["paths"].items()
         for method, operation in methods.items()
     }
@@ -126,17 +134,20 @@ def test_what_is_proven_is_described_with_its_head() -> None:
     for (method, path), found in operations().items():
         route = BY_PATH[method, path]
         proven = route.response is not None and "ledger" in route.response.model_fields
-        shown = found["responses"]["200"]["headers"]["Ledger-Head"]
+        shown = resolved(found["responses"]["200"]["headers"]["Ledger-Head"])
         assert shown.get("required", False) is (proven or route.shows_head)
 
 
 def test_every_reference_leads_somewhere_and_nothing_is_left_over() -> None:
     text = json.dumps(described())
-    kinds = described()["components"]
+    kinds = dict(described()["components"])
 
-    for name in kinds["schemas"]:
-        assert f'"#/components/schemas/{name}"' in text, name
-    assert set(kinds["securitySchemes"]) == {"bearer"}
+    assert set(kinds.pop("securitySchemes")) == {"bearer"}
+    for kind, parts in kinds.items():
+        for name in parts:
+            assert f'"#/components/{kind}/{name}"' in text, name
+    for reference in set(re.findall(r'"\$ref": "([^"]+)"', text)):
+        assert resolved({"$ref": reference})
 
 
 def test_an_amount_is_a_number_and_an_absent_value_of_an_answer_is_never_null() -> None:

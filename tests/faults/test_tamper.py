@@ -39,6 +39,10 @@ TABLES = {
     "content": ("content_id", "stream", "field", "salt", "value"),
 }
 """Every table of ledger.db with every column, the rowid where it means something."""
+NO_EVIDENCE = {"answers"}
+"""Answers to keyed requests repeat what was said before; nothing is proven from them."""
+ELSEWHERE = {"C11", "C22", "C23", "C24", "C25", "C26"}
+"""The checks of what others hold of the log."""
 
 BYTES_PER_ENTRY = 4
 BYTES_PER_DAMAGE = 3
@@ -91,7 +95,7 @@ def test_an_honest_ledger_has_every_table_filled_and_no_finding(copies: dict[int
     for copy in copies.values():
         report = audit_snapshot(copy.db, copy.guard)
         assert report.findings == []
-        assert all(report.checked.values())
+        assert {check for check, made in report.checked.items() if not made} == ELSEWHERE
     with_tiles = {t: len(copies[300].rows(t)) for t in TABLES}
     assert all(with_tiles.values()), with_tiles
     assert [row[:2] for row in copies[300].rows("tiles")] == [(0, 0), (1, 0)]
@@ -103,7 +107,8 @@ def test_no_table_or_column_is_left_out_of_these_tests(copy: Copy) -> None:
         columns = copy.db.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
         found[name] = {column for (column,) in columns}
 
-    assert found == {t: set(columns) - {"rowid"} for t, columns in TABLES.items()}
+    assert found.keys() - TABLES.keys() == NO_EVIDENCE
+    assert {t: found[t] | {"rowid"} for t in TABLES} == {t: {*c, "rowid"} for t, c in TABLES.items()}
 
 
 @pytest.mark.slow

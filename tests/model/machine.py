@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 CONTENTS: Final = (b"the deliverable", b"other bytes")
 STATEMENT: Final = "It is not what was promised."
-MAX_ORDERS: Final = 5
+MAX_ORDERS: Final = 4
 STEP_MS: Final = 1000
 ROUTES: Final[tuple[Route, ...]] = ("deliver", "payment", "delivery")
 FORMS: Final[tuple[NoticeText, ...]] = ("plain", "nonce", "identity")
@@ -37,6 +37,7 @@ SECONDS: Final = (5, 61, LEASE_S + 1, 301, 701, 1500)
 KEYS: Final = (None, None, None, "key-1", "key-2")
 
 WEIGHTS: Final = {
+    "go on": 70,
     "quote": 5,
     "pay": 14,
     "notice": 16,
@@ -55,7 +56,7 @@ WEIGHTS: Final = {
     "give back": 3,
     "refund": 3,
     "mine": 5,
-    "reorg": 5,
+    "reorg": 9,
     "silence": 2,
     "later": 4,
     "turn": 9,
@@ -105,6 +106,7 @@ class OrderMachine(RuleBasedStateMachine):
         super().__init__()
         self.here = type(self).world()
         self.acts: dict[str, Callable[[Picks], None]] = {
+            "go on": self.go_on,
             "quote": self.quote,
             "pay": self.pay,
             "notice": self.notice,
@@ -131,6 +133,7 @@ class OrderMachine(RuleBasedStateMachine):
             "look": self.look_or_restart,
         }
         self.weights = WEIGHTS
+        self.focus: Shadow | None = None
         self.fine = True
         self._do(self.here.begin())
         self.counts["plays"] += 1
@@ -161,7 +164,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.quote(Picks((0, *numbers)))
         self.quote(Picks((1, 0, 0, 0)))
 
-    @rule(which=st.tuples(number, number), numbers=st.tuples(*[number] * 8))
+    @rule(which=st.tuples(number, number), numbers=st.tuples(*[number] * 10))
     def step(self, which: tuple[int, int], numbers: tuple[int, ...]) -> None:
         """Do one of the acts that are possible now, by its weight."""
         possible = {name: self.weights[name] for name in self.acts if self._is_possible(name)}
@@ -213,6 +216,78 @@ class OrderMachine(RuleBasedStateMachine):
         mine, others = (one, two) if order.client == one.address else (two, one)
         return others if other else mine
 
+    def order(self, pick: Picks) -> Shadow:
+        """Return the order that the step is about."""
+        found = pick.of(self.play.orders)
+        return self.focus or found
+
+    # What comes next by itself.
+
+    def go_on(self, pick: Picks) -> None:
+        """Do with an order what its parties would do next, or what they might."""
+        self.focus = order = pick.of(self.play.orders)
+        try:
+            if order.paused:
+                pick.of((self.mine, self.turn_of_payments, self.pay_price))(pick)
+            elif order.status in ("quoted", "expired"):
+                self.pay_or_tell(pick)
+            else:
+                pick.of(self._nexts(order))(pick)
+        finally:
+            self.focus = None
+
+    def _nexts(self, order: Shadow) -> Sequence[Callable[[Picks], None]]:
+        match order.status:
+            case "paid":
+                return self.start, self.hand_in, self.pay_or_tell
+            case "processing":
+                return self.hand_in, self.hand_in, self.hand_in, self.fail
+            case "ready":
+                return self.turn_of_push, self.download, self.receipt, self.dispute
+            case "posted" | "delivered":
+                return self.receipt, self.receipt, self.dispute, self.download
+            case "delivery_failed" if order.digest is None:
+                return self.start, self.hand_in, self.dispute, self.give_back
+            case "delivery_failed":
+                return self.download, self.receipt, self.dispute
+            case "disputed":
+                return self.answer, self.withdraw, self.ruling, self.receipt, self.give_back
+            case _:
+                return self.give_back, self.dispute, self.download, self.later
+
+    def pay_or_tell(self, pick: Picks) -> None:
+        """Give notice of a payment that fits, or make one."""
+        order = self.order(pick)
+        free = [tx for tx in self.play.txs if self._fits(order, tx)]
+        if free and pick.one_in(4):
+            self.turn_of_scan(pick)
+        elif free:
+            self.tell_of(order, free[-1], pick)
+        else:
+            self.pay_price(pick)
+
+    def _fits(self, order: Shadow, tx: Tx) -> bool:
+        arrived = self.here.expect.arrived(tx.hash, order.client)
+        holder = self.here.ledgered.holder
+        mine = [a for a in arrived if holder.get(a.key, order.order_id) == order.order_id]
+        return sum(a.amount for a in mine) >= order.due
+
+    def pay_price(self, pick: Picks) -> None:
+        order, provider = self.order(pick), self.here.provider
+        tx = provider.transfer(self.owner(order), max(1, order.due))
+        self.play.txs.append(tx)
+        provider.mine(tx, blocks=pick.of((2, 2, 2, 1)))
+        self.take("pay the price")
+
+    def turn_of_push(self, pick: Picks) -> None:
+        self.take("turn of push", self.here.turn("push"))
+
+    def turn_of_payments(self, pick: Picks) -> None:
+        self.take("turn of payments", self.here.turn("payments"))
+
+    def turn_of_scan(self, pick: Picks) -> None:
+        self.take("turn of scan", self.here.turn("scan"))
+
     # Clients.
 
     def quote(self, pick: Picks) -> None:
@@ -230,7 +305,7 @@ class OrderMachine(RuleBasedStateMachine):
         return (None, None, f"{url}/200", f"{url}/500", "ftp://nowhere.example/")[pick % 5]
 
     def pay(self, pick: Picks) -> None:
-        order, provider = pick.of(self.play.orders), self.here.provider
+        order, provider = self.order(pick), self.here.provider
         payer = self.owner(order, other=pick.one_in(10))
         amounts = (order.price, order.price, order.due, order.price // 2, order.price + 7, 1)
         micros = max(1, pick.of(amounts))
@@ -251,9 +326,14 @@ class OrderMachine(RuleBasedStateMachine):
         self.take("pay")
 
     def notice(self, pick: Picks) -> None:
-        order = pick.of(self.play.orders)
+        order = self.order(pick)
         client = self.owner(order, other=pick.one_in(12))
-        tx = self._payment_of(order, pick).hash
+        self.tell_of(order, self._payment_of(order, pick), pick, client=client)
+
+    def tell_of(
+        self, order: Shadow, payment: Tx, pick: Picks, *, client: Client | None = None
+    ) -> None:
+        client, tx = client or self.owner(order), payment.hash
         route, form = pick.of(ROUTES), pick.of(FORMS)
         nonce = pick.of(NONCES) if form == "nonce" else None
         text = client.notice_text(order.order_id, tx, form=form, nonce=nonce)
@@ -289,7 +369,7 @@ class OrderMachine(RuleBasedStateMachine):
         self._sent(pick.of(self.play.sent), "again")
 
     def receipt(self, pick: Picks) -> None:
-        order, now, shape = pick.of(self.play.orders), self.here.now, pick.of(SHAPES)
+        order, now, shape = self.order(pick), self.here.now, pick.of(SHAPES)
         client, named = self.owner(order, other=pick.one_in(12)), CONTENTS[pick.one_in(4)]
         digest = sha256(named).hexdigest() if shape == "documents" else None
         rating, alias = pick.next() % 6 or None, pick.one_in(4)
@@ -303,7 +383,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.send(Sent(act, ask, foretell, order), key=pick.of(KEYS))
 
     def dispute(self, pick: Picks) -> None:
-        order, now = pick.of(self.play.orders), self.here.now
+        order, now = self.order(pick), self.here.now
         client = self.owner(order, other=pick.one_in(12))
         why, said = pick.of(("not_delivered", "wrong_content", "other")), pick.of((None, STATEMENT))
         ask = client.dispute(order.order_id, reason=why, nested=pick.one_in(2), said=said)
@@ -316,7 +396,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.send(Sent("dispute", ask, foretell, order), key=pick.of(KEYS))
 
     def withdraw(self, pick: Picks) -> None:
-        order, now = pick.of(self.play.orders), self.here.now
+        order, now = self.order(pick), self.here.now
         client = self.owner(order, other=pick.one_in(12))
 
         def foretell() -> Expected:
@@ -326,7 +406,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.send(Sent("withdraw", ask, foretell, order), key=pick.of(KEYS))
 
     def ruling(self, pick: Picks) -> None:
-        order, now, arbiter = pick.of(self.play.orders), self.here.now, self.here.provider.arbiter
+        order, now, arbiter = self.order(pick), self.here.now, self.here.provider.arbiter
         outcomes = (("provider", 0), ("client", order.received), ("split", order.received // 2))
         said = pick.of((*outcomes, ("split", order.received)))
 
@@ -337,7 +417,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.send(Sent("ruling", ask, foretell, order), key=pick.of(KEYS))
 
     def download(self, pick: Picks) -> None:
-        order = pick.of(self.play.orders)
+        order = self.order(pick)
         paths = ("/ivxp/download/{}", "/ivxp/orders/{}/deliverable")
         ask = get(pick.of(paths).format(order.order_id))
         answer = self.send(Sent("download", ask, partial(self.here.expect.download, order), order))
@@ -348,7 +428,7 @@ class OrderMachine(RuleBasedStateMachine):
     # The provider's people.
 
     def start(self, pick: Picks) -> None:
-        order, staff = pick.of(self.play.orders), self.here.provider.worker
+        order, staff = self.order(pick), self.here.provider.worker
         worker, retry = pick.of("ab"), pick.one_in(4)
         ask = (staff.retry if retry else staff.start)(order.order_id, worker)
 
@@ -374,14 +454,14 @@ class OrderMachine(RuleBasedStateMachine):
             self.play.leases.pop(sent.order.order_id, None)
 
     def hand_in(self, pick: Picks) -> None:
-        order, staff = pick.of(self.play.orders), self.here.provider.worker
+        order, staff = self.order(pick), self.here.provider.worker
         given = CONTENTS[pick.one_in(8)]
         digest = sha256(given).hexdigest()
         foretell = partial(self.here.expect.hand_in, order, digest)
         self.send(Sent("hand in", staff.hand_in(order.order_id, given), foretell, order))
 
     def fail(self, pick: Picks) -> None:
-        order, staff = pick.of(self.play.orders), self.here.provider.worker
+        order, staff = self.order(pick), self.here.provider.worker
         worker = pick.of("ab")
         ask = staff.fail(order.order_id, worker)
 
@@ -391,12 +471,12 @@ class OrderMachine(RuleBasedStateMachine):
         self.send(Sent("fail", ask, foretell, order), key=pick.of(KEYS), party=staff.address)
 
     def answer(self, pick: Picks) -> None:
-        order, staff = pick.of(self.play.orders), self.here.provider.operator
+        order, staff = self.order(pick), self.here.provider.operator
         ask, foretell = staff.answer(order.order_id), partial(self.here.expect.answer, order)
         self.send(Sent("answer", ask, foretell, order), key=pick.of(KEYS), party=staff.address)
 
     def erase(self, pick: Picks) -> None:
-        order, staff = pick.of(self.play.orders), self.here.provider.operator
+        order, staff = self.order(pick), self.here.provider.operator
         fields = pick.of(((), ("deliverable",), ("contact_endpoint",), ("description",)))
         ask = staff.erase(order.order_id, *fields)
         foretell = partial(self.here.expect.erase, order, fields)
@@ -404,7 +484,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     def give_back(self, pick: Picks) -> None:
         """Send money back; the service finds it by itself or is told of it."""
-        order, provider = pick.of(self.play.orders), self.here.provider
+        order, provider = self.order(pick), self.here.provider
         micros = max(1, pick.of((order.held, order.held, order.held // 2, order.due, 1)))
         tx = provider.transfer(provider.treasury, micros, to=self.owner(order))
         self.play.refunds.append(tx)
@@ -412,7 +492,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.take("give back")
 
     def refund(self, pick: Picks) -> None:
-        order, staff = pick.of(self.play.orders), self.here.provider.operator
+        order, staff = self.order(pick), self.here.provider.operator
         given = pick.of(self.play.refunds).hash
         ask = staff.refund(order.order_id, given)
         foretell = partial(self.here.expect.refund, order, given)
@@ -443,7 +523,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     def later(self, pick: Picks) -> None:
         self.here.provider.clock.pass_ms(pick.of(SECONDS) * 1000)
-        self.take("later", self.here.compare([pick.of(self.play.orders)]))
+        self.take("later", self.here.compare([self.order(pick)]))
 
     def turn(self, pick: Picks) -> None:
         loop = pick.of(LOOPS)
@@ -458,4 +538,4 @@ class OrderMachine(RuleBasedStateMachine):
         if pick.one_in(6):
             self.take("restart", self.here.restart())
         else:
-            self.take("follow", self.here.follow(pick.of(self.play.orders)))
+            self.take("follow", self.here.follow(self.order(pick)))

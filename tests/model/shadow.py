@@ -251,6 +251,7 @@ class Ledgered:
             assert order_id not in self.orders, event
             self.orders[order_id] = shadow_of(event, body)
             return self.orders[order_id]
+        assert order_id in self.orders, ("an order of a play that is over", event)
         order = self.orders[order_id]
         assert event["seq"] == len(order.kinds) + 1, event
         try:

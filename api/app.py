@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ from api.keys import (
     CHALLENGES,
     FOLLOWERS,
     HANDLERS,
+    HAND_OUTS,
     LEASES,
     LEDGER,
     LIMITS,
@@ -39,6 +40,7 @@ from api.keys import (
     VIEWS,
     ChainLink,
 )
+from api.handout import HandOuts
 from api.leases import Leases
 from api.limits import Limits
 from api.log.admin import ADMIN_ROUTES
@@ -118,6 +120,7 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     app[ONCE] = Once()
     app[FOLLOWERS] = Followers(settings.max_streams)
     app[LISTENERS] = []
+    app[HAND_OUTS] = HandOuts()
     app.on_shutdown.append(_end_streams)
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
     register(app, ROUTES, prefix=settings.path_prefix)
@@ -223,6 +226,18 @@ async def bind_chain(app: web.Application) -> None:
     link.bound = True
 
 
+def while_open(
+    app: web.Application, once: Callable[[], Awaitable[None]]
+) -> Callable[[], Awaitable[None]]:
+    """Return a round that rests once the log is closed: nothing it does could be recorded."""
+
+    async def round_of_work() -> None:
+        if not app[LEDGER].log_state.closed:
+            await once()
+
+    return round_of_work
+
+
 def _from_thread(
     loop: asyncio.AbstractEventLoop, listeners: list[Listener], moved: frozenset[str]
 ) -> None:
@@ -234,13 +249,13 @@ def _from_thread(
 async def _loops(app: web.Application) -> AsyncIterator[None]:
     """Run the service's own loops."""
     interval = app[SETTINGS].loop_interval
-    handling = WorkLoop("handlers", HandlerRunner(app).start_waiting, interval)
+    handling = WorkLoop("handlers", while_open(app, HandlerRunner(app).start_waiting), interval)
     loops = [
         WorkLoop("chain", lambda: bind_chain(app), interval),
-        WorkLoop("claims", lambda: resolve_claims(app), interval),
-        WorkLoop("payments", lambda: watch_payments(app), interval),
-        WorkLoop("retention", lambda: erase_overdue(app), interval),
-        WorkLoop("windows", lambda: close_lapsed(app), interval),
+        WorkLoop("claims", while_open(app, lambda: resolve_claims(app)), interval),
+        WorkLoop("payments", while_open(app, lambda: watch_payments(app)), interval),
+        WorkLoop("retention", while_open(app, lambda: erase_overdue(app)), interval),
+        WorkLoop("windows", while_open(app, lambda: close_lapsed(app)), interval),
         handling,
     ]
     running = asyncio.get_running_loop()

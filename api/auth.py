@@ -17,7 +17,7 @@ from api.ivxp.models import Message
 from api.keys import CHALLENGES, LEDGER, SETTINGS, TOKENS
 from api.routes import ORDER_PART, Route, route_of
 from api.signin import CHALLENGE_MS, Site
-from api.tokens import Caller, Forbidden, Role, TokenRefused
+from api.tokens import MAX_LIFE_MS, Caller, Forbidden, Role, TokenRefused
 from ledger.errors import InvalidInput, NotFound, StoreUnavailable
 from ledger.values import UnixMs, address_of, is_order_id, iso_of
 
@@ -120,12 +120,15 @@ async def post_revoke(request: web.Request) -> web.Response:
     try:
         if said.wallet is not None:
             wallet = said.wallet.lower()
-            _require(operator or wallet == caller.wallet)
+            # Who holds a token for one order has proven no wallet.
+            _require(operator or (wallet == caller.wallet and caller.order is None))
             await asyncio.to_thread(revoked.wallet, wallet, now)
             return json_response({"revoked": {"wallet": wallet}})
         token_id = said.token_id or caller.token_id
         _require(operator or token_id == caller.token_id)
-        await asyncio.to_thread(revoked.token, token_id, now)
+        own = token_id == caller.token_id
+        until = UnixMs(caller.expires_ms if own else now + MAX_LIFE_MS)
+        await asyncio.to_thread(revoked.token, token_id, until, now)
     except OSError as error:
         raise StoreUnavailable("the revocation could not be kept; ask again") from error
     return json_response({"revoked": {"token_id": token_id}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from ledger.errors import Overloaded
 
 MAX_PER_ORDER: Final = 16
+MAX_PER_ADDRESS: Final = 200
 
 
 class Followers:
@@ -18,22 +20,28 @@ class Followers:
     def __init__(self, max_streams: int) -> None:
         self._max = max_streams
         self._count = 0
+        self._of: Counter[str] = Counter()
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self.closing = False
 
     @contextmanager
-    def following(self, order_id: str) -> Iterator[asyncio.Event]:
+    def following(self, order_id: str, address: str) -> Iterator[asyncio.Event]:
         """Return what is set each time the order has moved; raises `Overloaded` at the limits."""
         own = self._waiting.get(order_id, set())
-        if self._count >= self._max or len(own) >= MAX_PER_ORDER:
+        crowded = len(own) >= MAX_PER_ORDER or self._of[address] >= MAX_PER_ADDRESS
+        if self._count >= self._max or crowded:
             raise Overloaded("too many streams are open; ask for the status instead")
         moved = asyncio.Event()
         self._waiting.setdefault(order_id, own).add(moved)
         self._count += 1
+        self._of[address] += 1
         try:
             yield moved
         finally:
             self._count -= 1
+            self._of[address] -= 1
+            if not self._of[address]:
+                del self._of[address]
             own.discard(moved)
             if not own:
                 self._waiting.pop(order_id, None)

@@ -11,17 +11,17 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Final
 
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.answers import LEDGER_HEAD, REPLAYED, replayed_response
+from api.answers import LEDGER_HEAD, REPLAYED, ledger_head, replayed_response
 from api.auth import CALLER
 from api.body import read_body
-from api.keys import LEDGER
+from api.keys import LEDGER, SETTINGS, TOKENS
+from api.limits import client_address
 from api.routes import route_of
 from ledger.errors import InvalidInput, LedgerError
 
@@ -125,18 +125,27 @@ async def _asked(request: web.Request, path: str) -> Asked:
     body = await read_body(request)
     named = f"{path}\n{_party(request, body)}\n{match['key']}"
     what = request.rel_url.raw_path_qs.encode() + b"\n" + body
-    return Asked(sha256(named.encode()).digest(), sha256(what).digest())
+    # Made with a secret: the body may hold words that are erased one day, and a plain hash of
+    # them would let anybody confirm a guess.
+    tokens = request.app[TOKENS]
+    return Asked(tokens.digest(b"key", named.encode()), tokens.digest(b"request", what))
 
 
 def _party(request: web.Request, body: bytes) -> str:
-    """Return whose key it is: that of an order, a signed-in caller, or a wallet in the body."""
+    """Return whose key it is: that of an order, a signed-in caller, or a wallet in the body.
+
+    The wallet in the body is unproven, so there the key is that of the network address as well.
+    """
     caller = request.get(CALLER)
     wallet = caller.wallet if caller else ""
     said = _object(body)
     agent = said.get("client_agent")
     named = agent.get("wallet_address") if isinstance(agent, dict) else ""
     order = request.match_info.get("order_id") or said.get("order_id") or ""
-    return f"{order} {wallet} {named}".lower()
+    address = ""
+    if not order and not wallet:
+        address = client_address(request, request.app[SETTINGS].proxy_networks)
+    return f"{order} {wallet} {named} {address}".lower()
 
 
 def _object(body: bytes) -> dict[str, object]:
@@ -159,13 +168,14 @@ def _known(request: web.Request, asked: Asked) -> web.Response | None:
     if stored is not None:
         return replayed_response(request, orjson.loads(stored.body), stored.position)
     assert recent is not None  # noqa: S101 - one of both was found
-    return web.Response(body=recent.body, headers={**recent.headers, REPLAYED: "true"})
+    head = {LEDGER_HEAD: ledger_head(request.app[LEDGER].head)}
+    return web.Response(body=recent.body, headers={**recent.headers, **head, REPLAYED: "true"})
 
 
 def _keep(once: Once, asked: Asked, response: web.StreamResponse) -> None:
     if response.status in _SUCCESS and isinstance(response, web.Response):
         body = response.body
         if isinstance(body, bytes):
-            names = ("Content-Type", "Cache-Control", LEDGER_HEAD)
+            names = ("Content-Type", "Cache-Control")
             headers = {name: response.headers[name] for name in names if name in response.headers}
             once.keep(asked.request_id, Recent(asked.fingerprint, body, headers))

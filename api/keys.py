@@ -13,6 +13,7 @@ from api.catalog import Catalog
 from api.config import Settings
 from api.followers import Followers
 from api.handler import Handler
+from api.handout import HandOuts
 from api.leases import Leases
 from api.limits import Limits
 from api.signin import Challenges
@@ -45,4 +46,5 @@ LEASES: Final = web.AppKey("leases", Leases)
 FOLLOWERS: Final = web.AppKey("followers", Followers)
 LISTENERS: Final = web.AppKey("listeners", list[Callable[[frozenset[str]], None]])
 """Called on the event loop with the orders that the views have just moved."""
+HAND_OUTS: Final = web.AppKey("hand_outs", HandOuts)
 BACKGROUND: Final = web.AppKey("background", Background)

@@ -14,7 +14,7 @@ from api.ivxp.parties import known_order
 from api.ivxp.responses import LedgerBlock
 from api.keys import LEDGER, TOKENS
 from api.routes import Route
-from api.sync import order_of, record
+from api.sync import order_of, record, standing
 from api.tokens import MAX_ARBITER_DAYS, Role
 from api.workers.refunds import record_named_refund
 from ledger.batch import content_of
@@ -22,6 +22,7 @@ from ledger.commands import AnswerDispute, EraseContent
 from ledger.content import commitment, salted
 from ledger.errors import ChainUnavailable, InvalidInput, PaymentPending, PaymentRefused
 from ledger.order import Order
+from ledger.payment_events import RefundRecorded
 from ledger.service import Ledger
 from ledger.values import ZERO_ADDRESS, UnixMs, iso_of, order_stream
 
@@ -162,8 +163,17 @@ async def post_arbiter_token(request: web.Request) -> web.Response:
 async def post_refund(request: web.Request) -> web.Response:
     """Record a refund that the operator names, once a safe block shows it."""
     said = await read_model(request, RefundRequest)
-    order = await known_order(request.app[LEDGER], request.match_info["order_id"])
-    receipt = await record_named_refund(request.app, order.id, said.tx_hash)
+    ledger = request.app[LEDGER]
+    order = await known_order(ledger, request.match_info["order_id"])
+    recorded = any(
+        isinstance(placed.signed.event, RefundRecorded)
+        and any(t.tx_hash == said.tx_hash for t in placed.signed.event.transfers)
+        for placed in ledger.read_order(order.id)
+    )
+    if recorded:
+        receipt = await standing(request.app, order.id)
+    else:
+        receipt = await record_named_refund(request.app, order.id, said.tx_hash)
     return proven_response(request, _refunded_body(order_of(receipt)), receipt)
 
 

@@ -29,10 +29,11 @@ DAY_MS: Final = 24 * 3600 * 1000
 TOKEN_MS: Final = DAY_MS
 MAX_ARBITER_DAYS: Final = 90
 MAX_LIFE_MS: Final = MAX_ARBITER_DAYS * DAY_MS
-"""No token holds longer; a revocation is remembered as long."""
+"""No token holds longer."""
 MAX_TOKEN_CHARACTERS: Final = 2048
 _TOKEN: Final = re.compile(r"(?P<payload>[A-Za-z0-9_-]+)\.(?P<mac>[0-9a-f]{64})", re.ASCII)
 _PURPOSE: Final = b"ivxp-ledger-token/1\n"
+_DIGEST: Final = b"ivxp-ledger-digest/1\n"
 
 
 class TokenRefused(LedgerError):
@@ -137,6 +138,10 @@ class Tokens:
             raise TokenRefused("the token was revoked; sign in again")
         return caller
 
+    def digest(self, purpose: bytes, data: bytes) -> bytes:
+        """Return 32 bytes that stand for data, and that nobody without the secret can make."""
+        return hmac.new(self._secret, _DIGEST + purpose + b"\n" + data, sha256).digest()
+
     def _mac(self, payload: bytes) -> str:
         return hmac.new(self._secret, _PURPOSE + payload, sha256).hexdigest()
 
@@ -175,24 +180,25 @@ class Revoked:
 
     def holds(self, caller: Caller) -> bool:
         """Whether a token was taken back, alone or with all others of its wallet."""
-        before = self._wallets.get(caller.wallet, -1)
-        return caller.token_id in self._tokens or caller.issued_ms <= before
+        if caller.token_id in self._tokens:
+            return True
+        return caller.order is None and caller.issued_ms <= self._wallets.get(caller.wallet, -1)
 
-    def token(self, token_id: str, now: UnixMs) -> None:
-        """Take back one token, whenever it was made."""
+    def token(self, token_id: str, until: UnixMs, now: UnixMs) -> None:
+        """Take back one token; `until` is when it would have ended, at the latest."""
         with self._changing:
-            self._tokens[token_id] = now + MAX_LIFE_MS
+            self._tokens[token_id] = until
             self._save(now)
 
     def wallet(self, wallet: str, now: UnixMs) -> None:
-        """Take back every token that a wallet holds now."""
+        """Take back every token that a wallet signed in for and holds now."""
         with self._changing:
             self._wallets[wallet] = now
             self._save(now)
 
     def _save(self, now: UnixMs) -> None:
         self._tokens = {t: until for t, until in self._tokens.items() if now < until}
-        self._wallets = {w: at for w, at in self._wallets.items() if now - at < MAX_LIFE_MS}
+        self._wallets = {w: at for w, at in self._wallets.items() if now - at < TOKEN_MS}
         fresh = self._path.with_suffix(".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -18,6 +18,7 @@ from api.body import parse_json, read_body, read_model, validated
 from api.ivxp.models import Message
 from api.ivxp.responses import LedgerBlock
 from api.keys import CATALOG, HANDLERS, LEASES, LEDGER, VIEWS
+from api.log.words import NO_STORE
 from api.query import read_query
 from api.routes import Route, RouteHandler
 from api.sync import execute, order_of, standing
@@ -130,7 +131,7 @@ async def get_work(request: web.Request) -> web.Response:
     body: dict[str, object] = {"orders": [_item(app, order, now) for order in waiting]}
     if len(found) == asked.limit:
         body["next"] = f"{found[-1].since_ms}.{found[-1].order_id}"
-    return json_response(body)
+    return json_response(body, headers=NO_STORE)
 
 
 async def post_start(request: web.Request) -> web.Response:

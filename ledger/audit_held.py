@@ -168,11 +168,15 @@ class Judge:
         if not message.startswith(ORDER_HEAD_PREFIX):
             yield f"{held.source}: the order head has another form"
             return
-        said = orjson.loads(message.removeprefix(ORDER_HEAD_PREFIX))
+        try:
+            said = orjson.loads(message.removeprefix(ORDER_HEAD_PREFIX))
+            end = (stream_key(said["stream"]), int(said["seq"]), int(said["size"]))
+        except (ValueError, KeyError, TypeError):
+            yield f"{held.source}: the order head has another form"
+            return
         if not any(self._signed(message, signature, wallet) for wallet in self.wallets):
             yield f"{held.source}: the order head is signed by no wallet of the log"
-        key = stream_key(said["stream"])
-        later = self.db.execute(_LATER, (key, said["seq"], said["size"])).fetchone()
+        later = self.db.execute(_LATER, end).fetchone()
         if later is not None:
             yield (
                 f"{held.source}: we signed that {said['stream']} ends at {said['seq']} as of"

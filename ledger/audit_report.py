@@ -57,7 +57,7 @@ class AuditFinding:
 class Report:
     """The outcome. `complete` is False if the audit stopped at its limit of findings.
 
-    `unknown` is what could not be checked, the first of it; it is held against nobody.
+    `unknown` is what could not be checked, the first of each check; it is held against nobody.
     """
 
     size: int = 0
@@ -74,7 +74,7 @@ class Report:
         return not self.findings
 
 
-KEPT_UNKNOWN: Final = 100
+KEPT_UNKNOWN: Final = 20
 
 
 class Enough(Exception):
@@ -103,7 +103,7 @@ class Book:
                 raise Enough
 
     def unknown(self, check: str, why: str, position: int | None, stream: str | None) -> None:
-        """Keep what could not be checked; of very many the first ones and their number."""
+        """Keep what could not be checked; the first ones of each check, and how many."""
         self.report.unknown_count += 1
-        if len(self.report.unknown) < KEPT_UNKNOWN:
+        if sum(other.check == check for other in self.report.unknown) < KEPT_UNKNOWN:
             self.report.unknown.append(AuditFinding(check, position, stream, why))

@@ -125,8 +125,9 @@ def erase_content(order: Order, command: EraseContent) -> Decision:
     if order.dispute_open:
         msg = "content is kept while a dispute is open"
         raise Rejected(msg, code="DISPUTE_HOLD")
-    if order.status in (Status.PAID, Status.PROCESSING):
-        msg = "the work still needs the client's words"
+    unfinished = order.status is Status.DELIVERY_FAILED and order.deliverable is None
+    if unfinished or order.status in (Status.QUOTED, Status.PAID, Status.PROCESSING):
+        msg = "the work, or work that may yet be paid for, needs the client's words"
         raise Rejected(msg, details={"status": str(order.status)})
     new = tuple(c for c in command.content_ids if c not in order.erased)
     if not new:

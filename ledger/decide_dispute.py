@@ -103,6 +103,9 @@ def withdraw_dispute(order: Order, command: WithdrawDispute) -> Decision:
     require_bound_client(order, command.client)
     if order.dispute is not None and order.dispute.withdrawn:
         return Decision()
+    if command.client.text in order.withdrawals:
+        msg = "this text withdrew an earlier dispute; sign again to withdraw this one"
+        raise Conflict(msg)
     _open(order)
     require_fresh(command.stamp, command.now)
     return decided(DisputeWithdrawn(client=command.client))

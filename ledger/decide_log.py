@@ -14,7 +14,8 @@ from ledger.log_events import KeyAdded, KeyRevoked, LogClosed
 from ledger.log_texts import KeyText, parse_closing, parse_possession, parse_revocation
 from ledger.values import UnixMs, parse_address
 
-Purpose = Literal["log", "wallet", "payment"]
+Purpose = Literal["log", "wallet"]
+"""The payment address is fixed by genesis: quotes name it, and payments to it are read for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ def decide_log(state: LogState, command: LogCommand) -> Decision:
 def _add(state: LogState, command: AddKey) -> Decision:
     if command.key in _held(state, command.purpose):
         return Decision()
+    if command.key in state.revoked:
+        raise Conflict("the key was revoked; a new term needs a new key")
     if command.purpose == "log":
         _require_vkey(command.key, state.genesis.origin)
     if command.purpose == "wallet":
@@ -112,11 +115,7 @@ def _close(state: LogState, command: CloseLog) -> Decision:
 
 
 def _held(state: LogState, purpose: Purpose) -> frozenset[str]:
-    return {
-        "log": state.log_keys,
-        "wallet": state.wallets,
-        "payment": state.payment_addresses,
-    }[purpose]
+    return state.log_keys if purpose == "log" else state.wallets
 
 
 def _require_vkey(text: str, origin: str) -> None:

@@ -66,7 +66,9 @@ def check_notice(order: Order, notice: Notice, now: UnixMs) -> None:
     require_client(order, notice.client)
     if any(claim.notice.text == notice.client.text for claim in order.claims):
         return
-    if order.accepted is not None and not order.paused:
+    if notice.client.text in order.claimed_texts and _was_told_to_ask(order, notice):
+        return
+    if order.accepted is not None and not order.paused and not _was_told_to_ask(order, notice):
         msg = "this order was already accepted for delivery"
         raise Conflict(msg, code="DUPLICATE_DELIVERY_REQUEST")
     if order.status is Status.REFUNDED:
@@ -77,6 +79,12 @@ def check_notice(order: Order, notice: Notice, now: UnixMs) -> None:
     if known is not None and known != notice.client.text:
         msg = "the nonce was used before for this order"
         raise Conflict(msg, code="NONCE_REUSED")
+
+
+def _was_told_to_ask(order: Order, notice: Notice) -> bool:
+    """Whether this is the repeat of a notice that was answered as pending and is paid by now."""
+    paid_by = order.accepted.tx_hash if order.accepted is not None else None
+    return order.accepted_unasked and paid_by == notice.tx_hash
 
 
 def accept_notice(order: Order, command: AcceptNotice, claimed: Claimed) -> Decision:

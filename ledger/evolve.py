@@ -218,6 +218,7 @@ def _claimed(order: Order, event: PaymentClaimed, at: UnixMs) -> Order:
     return changed(
         order,
         claims=(*order.claims, claim),
+        claimed_texts=order.claimed_texts | {claim.notice.text},
         nonces=_with_nonce(order.nonces, event.nonce, event.notice),
     )
 
@@ -268,7 +269,11 @@ def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
         case AnswerLapsed():
             return changed(order, dispute=replace(dispute, answer_lapsed=True))
         case DisputeWithdrawn():
-            return changed(order, dispute=replace(dispute, open=False, withdrawn=True))
+            return changed(
+                order,
+                dispute=replace(dispute, open=False, withdrawn=True),
+                withdrawals=order.withdrawals | {event.client.text},
+            )
         case DisputeRuled():
             ruled = replace(dispute, open=False, ruled=event.outcome, ruled_amount=event.amount)
             return changed(order, dispute=ruled)

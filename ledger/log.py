@@ -33,6 +33,7 @@ class LogState:
     log_keys: frozenset[str] = frozenset()
     payment_addresses: frozenset[str] = frozenset()
     unattributed: frozenset[TransferId] = frozenset()
+    revoked: frozenset[str] = frozenset()
 
 
 def evolve_log(state: LogState | None, signed: SignedEvent) -> LogState:
@@ -62,7 +63,8 @@ def evolve_log(state: LogState | None, signed: SignedEvent) -> LogState:
         case KeyAdded():
             return _with_keys(state, event.purpose, add=event.key)
         case KeyRevoked():
-            return _with_keys(state, event.purpose, remove=event.key)
+            without = _with_keys(state, event.purpose, remove=event.key)
+            return replace(without, revoked=state.revoked | {event.key})
         case _:
             return state
 
@@ -105,8 +107,6 @@ def require_settings(state: LogState, wanted: LogOpened) -> None:
             problems.append(f"{name} is {new!r}, which this ledger does not know")
     if wanted.continues not in (None, state.genesis.continues):
         problems.append("CONTINUES is fixed by the genesis, which says otherwise")
-    if state.closed:
-        problems.append("the log is closed")
     if problems:
         raise Misconfigured("; ".join(problems))
 

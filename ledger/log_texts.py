@@ -17,7 +17,7 @@ _KEY: Final = r"(?P<key>\S{1,200})"
 _TS: Final = r"(?P<ts>[0-9T:.+Z-]{19,40})"
 _ADD: Final = re.compile(rf"Add key: {_KEY} \| Log: {_ORIGIN} \| Timestamp: {_TS}", re.ASCII)
 _REVOKE: Final = re.compile(
-    rf"Revoke key: {_KEY} \| Log: {_ORIGIN} \| Last position: (?P<last>[1-9][0-9]{{0,15}})"
+    rf"Revoke key: {_KEY} \| Log: {_ORIGIN} \| Last position: (?P<last>[1-9][0-9]{{0,14}})"
     rf" \| Timestamp: {_TS}",
     re.ASCII,
 )

@@ -110,6 +110,7 @@ class Order:
     money: Money = field(default_factory=Money)
     claims: tuple[OpenClaim, ...] = ()
     closed_claims: tuple[str, ...] = ()
+    claimed_texts: frozenset[str] = frozenset()
     nonces: Mapping[str, str] = field(default_factory=dict)
     accepted: ProcessingStarted | NoticeAccepted | None = None
     watched: frozenset[tuple[str, str, int]] = frozenset()
@@ -123,10 +124,18 @@ class Order:
     confirmation: DeliveryConfirmed | None = None
     dispute: Dispute | None = None
     disputed_by: DeliveryDisputed | None = None
+    withdrawals: frozenset[str] = frozenset()
     acceptance_lapsed: bool = False
     refusals: tuple[tuple[str, str], ...] = ()
     not_before: int | None = None
     """The newest block when it was quoted: what that block or an older one moved came before."""
+
+    @property
+    def accepted_unasked(self) -> bool:
+        """Whether the accepted notice was kept first: its sender was told to ask again."""
+        return self.accepted is not None and (
+            self.accepted.notice is not None and self.accepted.notice.text in self.claimed_texts
+        )
 
     @property
     def paused(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes, Tree
 from ledger.values import UnixMs, stream_key
 from ledger.wal import WalKeeper
 
+CACHED_LEAVES: Final = 4 * TILE_WIDTH
 BUSY_MS: Final = 5000
 """How long a statement waits for another connection's lock: the library's default."""
 
@@ -57,6 +59,8 @@ class SqliteStore:
         self._recorder.create_table()
         self._local = threading.local()
         self._wal = WalKeeper(path)
+        # A leaf never changes; those of the open tile are asked for with every proof.
+        self._leaf = lru_cache(maxsize=CACHED_LEAVES)(self._read_leaf)
 
     def append(self, groups: Sequence[Group], *, first_position: int, grow: Grow) -> list[bool]:
         """Store the groups in one durable transaction and say which were accepted.
@@ -74,6 +78,7 @@ class SqliteStore:
 
     def reopen(self) -> None:
         """Drop the writing connection and open a new one, after a commit of unknown outcome."""
+        self._leaf.cache_clear()
         self._writing.close()
         self._writing = Datastore(str(self.path), connections=1)
         self._recorder = Recorder(self._writing)
@@ -194,7 +199,7 @@ class SqliteStore:
         self._local.__dict__.pop("own", None)
         self._writing.close()
 
-    def _leaf(self, index: int) -> bytes:
+    def _read_leaf(self, index: int) -> bytes:
         entry = self.entry_at(index + 1)
         if entry is None:
             msg = f"no event at position {index + 1}"

@@ -33,7 +33,7 @@ _RECEIPTS: Final = (
     rf"Order: {_ID} \| Received: true \| Hash: {_HASH} \| Timestamp: {_TS}",
     (
         rf"Order: {_ID} \| Received: true \| Hash: {_HASH}"
-        rf" \| Head: (?P<size>[1-9][0-9]{{0,15}}):(?P<root>[0-9a-f]{{64}}) \| Timestamp: {_TS}"
+        rf" \| Head: (?P<size>[1-9][0-9]{{0,14}}):(?P<root>[0-9a-f]{{64}}) \| Timestamp: {_TS}"
     ),
     rf"Order: {_ID} \| Received: {_TS} \| Satisfied: true",
 )
@@ -48,7 +48,7 @@ _WITHDRAWALS: Final = (rf"Withdraw dispute: {_ID} \| Timestamp: {_TS}",)
 _RULINGS: Final = (
     (
         rf"Rule dispute: {_ID} \| Outcome: (?P<outcome>client|provider|split)"
-        rf" \| Amount: (?P<amount>0|[1-9][0-9]{{0,15}}) \| Timestamp: {_TS}"
+        rf" \| Amount: (?P<amount>0|[1-9][0-9]{{0,14}}) \| Timestamp: {_TS}"
     ),
 )
 

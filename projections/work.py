@@ -91,7 +91,9 @@ def work_of(order: Order) -> list[Work]:
     """Return everything that is to do for an order."""
     todo = [Work(order.id, WorkKind.CLAIM, c.tx_hash, c.since) for c in order.claims]
     orphaned = {t.key for t in order.money.of(Bucket.ORPHANED)}
-    if order.status is not Status.REFUNDED:
+    # Money that went back ends the order, not the chain: what left it may be mined again. Only a
+    # payment that was proven impossible is never looked for again.
+    if order.status is not Status.REFUNDED or order.money.refunded:
         watched = dict.fromkeys(tx for _, tx, _ in sorted(order.watched | orphaned))
         todo += [Work(order.id, WorkKind.PAYMENT, tx, order.updated_at) for tx in watched]
     if order.status in (Status.PAID, Status.PROCESSING) and not order.paused:

@@ -30,7 +30,10 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     views = found.add_mutually_exclusive_group()
     views.add_argument("--views", type=Path, help="the views to compare; default: views.db")
     views.add_argument("--no-views", action="store_true", help="compare no views")
-    found.add_argument("--token", help="live service: your token; default: LEDGER_AUDIT_TOKEN")
+    found.add_argument(
+        "--export", metavar="ORDER_ID", help="folder with keys: make this order's export twice"
+    )
+    found.add_argument("--token", help="live service: your token; default: LEDGER_TOKEN")
     found.add_argument("--order", metavar="ORDER_ID", help="live service: audit only this order")
     found.add_argument("--json", action="store_true", help="print the report as JSON")
     return found

@@ -1,11 +1,13 @@
 """Replay a ledger from its bytes and say what does not fit; also while the service runs.
 
 `python -m scripts.audit_replay DATA_DIR` ends with 0 if nothing was found, 1 with findings, and 2
-if the ledger could not be read. The keys are believed from the genesis unless they are given.
+if the ledger could not be read. The keys are believed from the genesis unless they are given. With
+the URL of a service instead of a folder, what the service shows is fetched and audited.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sqlite3
 import sys
@@ -15,12 +17,17 @@ from pathlib import Path
 from typing import Final
 
 from ledger.audit import audit_snapshot
+from ledger.audit_copy import ABSENT
 from ledger.audit_held import HeldUnreadable
 from ledger.audit_keys import Trust
 from ledger.audit_others import NO_EVIDENCE, Evidence
 from ledger.audit_report import Report
 from ledger.audit_source import AuditImpossible, read_guard, snapshot
+from scripts.audit_export import c28_reproducible
+from scripts.audit_fetch import LiveLog
 from scripts.audit_inputs import evidence_of, parser, trust_of
+from scripts.audit_live import replay_live
+from scripts.audit_order import replay_order
 from scripts.audit_print import TITLES, notes_on, print_json, print_report, progress_bar
 from scripts.audit_views import c17_views, found
 
@@ -28,26 +35,48 @@ __all__ = ["TITLES", "main", "replay"]
 
 EXIT_FINDINGS: Final = 1
 EXIT_IMPOSSIBLE: Final = 2
+TOKEN: Final = "LEDGER_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(__doc__).parse_args(argv)
     try:
         with ExitStack() as stack:
-            data_dir = Path(options.ledger)
-            report = replay(
-                data_dir,
-                guard=options.guard or default_guard(data_dir),
-                trust=trust_of(options),
-                views=None if options.no_views else options.views or data_dir / "views.db",
-                evidence=evidence_of(options, stack),
-            )
+            report = (_live if "://" in options.ledger else _local)(options, stack)
     except (AuditImpossible, HeldUnreadable, OSError, sqlite3.Error) as error:
         print(f"audit: could not run: {error}", file=sys.stderr)
         return EXIT_IMPOSSIBLE
     show = print_json if options.json else print_report
     show(report)
     return os.EX_OK if report.ok else EXIT_FINDINGS
+
+
+def _local(options: argparse.Namespace, stack: ExitStack) -> Report:
+    data_dir = Path(options.ledger)
+    if options.order is not None:
+        raise AuditImpossible(
+            "--order audits one order of a live service; a folder is audited whole"
+        )
+    guard = options.guard or default_guard(data_dir)
+    report = replay(
+        data_dir,
+        guard=guard,
+        trust=trust_of(options),
+        views=None if options.no_views else options.views or data_dir / "views.db",
+        evidence=evidence_of(options, stack),
+    )
+    if options.export is not None:
+        c28_reproducible(data_dir, guard, options.export, report)
+    return report
+
+
+def _live(options: argparse.Namespace, stack: ExitStack) -> Report:
+    log = LiveLog(options.ledger, options.token or os.environ.get(TOKEN))
+    trust = trust_of(options)
+    if options.order is not None:
+        evidence = evidence_of(options, stack)
+        return replay_order(log, options.order, trust=trust, evidence=evidence)
+    return replay_live(log, trust=trust, evidence=evidence_of(options, stack, ABSENT))
 
 
 def default_guard(data_dir: Path) -> Path:

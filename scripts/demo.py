@@ -20,6 +20,7 @@ from ledger.errors import LedgerError
 from scripts.anvil import AnvilMissingError
 from scripts.anvil_process import AnvilStartError
 from scripts.demo_audit import show_audit
+from scripts.demo_cheat import show_cheat
 from scripts.demo_kill import show_kill
 from scripts.demo_order import Played, show_order
 from scripts.demo_outage import show_outage
@@ -29,7 +30,8 @@ from scripts.demo_timeline import show_timeline
 from scripts.devchain import dev_accounts
 from scripts.devnode import DevChainError
 
-PARTS: Final = ("order", "outage", "kill", "timeline", "audit")
+PARTS: Final = ("order", "outage", "kill", "timeline", "audit", "cheat")
+WITH_THE_ORDER: Final = (None, "order", "timeline", "audit", "cheat")
 WATCH_SECONDS: Final = 0.5
 EXIT_INTERRUPTED: Final = 130
 FAILURES: Final = (
@@ -47,15 +49,17 @@ FAILURES: Final = (
 
 async def play(on: Stage, only: str | None) -> Played | None:
     """Play all parts, or one with the order that it needs; return that order."""
-    played = await show_order(on) if only in (None, "order", "timeline", "audit") else None
+    played = await show_order(on) if only in WITH_THE_ORDER else None
     if only in (None, "outage"):
         await show_outage(on)
     if only in (None, "kill"):
         await show_kill(on)
-    if played and only != "audit":
+    if played and only not in ("audit", "cheat"):
         show_timeline(on, played)
     if only in (None, "audit"):
         show_audit(on)
+    if played and only in (None, "cheat"):
+        show_cheat(on, played)
     return played
 
 

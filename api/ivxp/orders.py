@@ -10,10 +10,12 @@ import orjson
 from aiohttp import web
 
 from api.answers import json_response
+from api.handout import write_in_pieces
 from api.ivxp.negotiation import PROTOCOL_1_0, VARY, view_asked
 from api.ivxp.parties import known_order
 from api.ivxp.views import status_body
-from api.keys import BACKGROUND, CATALOG, LEDGER, VIEWS
+from api.keys import BACKGROUND, CATALOG, HAND_OUTS, LEDGER, VIEWS
+from api.log.words import NO_STORE
 from api.routes import route_path
 from ledger.commands import NoteCollected
 from ledger.content import wire_content, wire_text
@@ -34,20 +36,24 @@ async def get_status(request: web.Request) -> web.Response:
     """Return the status in the view that was asked for."""
     view = view_asked(request)
     order = await order_view(request)
-    return json_response(status_body(order, view, request.app[LEDGER].clock()), headers=VARY)
+    body = status_body(order, view, request.app[LEDGER].clock())
+    return json_response(body, headers={**VARY, **NO_STORE})
 
 
 async def get_download(request: web.Request) -> web.StreamResponse:
     """Hand out the deliverable; the first whole hand-out is recorded after the last byte."""
     asked, view = view_asked(request), await order_view(request)
     row = _content(request, view)
-    body = _envelope(request, view, row)
-    if not asked.strict:
-        body |= _superset(request, view, row)
-    response = web.Response(body=orjson.dumps(body), headers=VARY, content_type="application/json")
+
+    def make() -> bytes:
+        body = _envelope(request, view, row)
+        return orjson.dumps(body if asked.strict else body | _superset(request, view, row))
+
+    response = web.StreamResponse(headers={**VARY, **NO_STORE, "Content-Type": "application/json"})
+    key = (view.order_id, route_path(request), asked.strict)
     try:
-        await response.prepare(request)
-        await response.write_eof()
+        async with request.app[HAND_OUTS].body(key, make) as body:
+            await write_in_pieces(request, response, body)
     except ConnectionError:
         return response  # the client went away: nothing was handed out whole
     if request.method == "GET" and Status.DELIVERED not in view.status_at:

@@ -18,7 +18,8 @@ from aiohttp import web
 
 from api.ivxp.parties import known_order
 from api.ivxp.views import word_1_0, word_1_1
-from api.keys import FOLLOWERS, LEDGER, RUNNER
+from api.keys import FOLLOWERS, LEDGER, RUNNER, SETTINGS
+from api.limits import client_address
 from ledger.errors import InvalidInput
 from ledger.evolve import evolve
 from ledger.order import Order, Status
@@ -27,6 +28,8 @@ from projections.orders import order_row, view_of
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 WRITE_SECONDS: Final = 30.0
+LONGEST_SECONDS: Final = 1800.0
+"""An order that does not move must not hold a stream for ever; a reader comes back."""
 LAST_EVENT_ID: Final = "Last-Event-ID"
 HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -41,17 +44,19 @@ _POSITION: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 async def get_stream(request: web.Request) -> web.StreamResponse:
     """Follow an order until it is delivered or has failed."""
     order = await known_order(request.app[LEDGER], request.match_info["order_id"])
-    story = Story(order.id, _last_seen(request))
-    with request.app[FOLLOWERS].following(order.id) as moved:
+    story = Story(order.id, _last_seen(request), request.app[SETTINGS].path_prefix)
+    address = client_address(request, request.app[SETTINGS].proxy_networks)
+    with request.app[FOLLOWERS].following(order.id, address) as moved:
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         if request.method == "HEAD":
             return response
         try:
             await _write(response, b": connected\n\n")
-            await _tell(request, response, story, moved)
+            async with asyncio.timeout(LONGEST_SECONDS):
+                await _tell(request, response, story, moved)
         except (ConnectionError, TimeoutError):
-            pass  # the reader went away; it comes back with the last id it saw
+            pass  # the reader went away, or was there for long: it comes back with the last id
     return response
 
 
@@ -61,6 +66,7 @@ class Story:
 
     order_id: str
     last_seen: int
+    prefix: str
     order: Order | None = None
     position: int = 0
 
@@ -81,7 +87,7 @@ class Story:
         if kind is None or self.order is None:
             return None
         if kind == "completed":
-            url = f"/ivxp/download/{self.order_id}"
+            url = f"{self.prefix}/ivxp/download/{self.order_id}"
             return self._frame(kind, {"deliverableUrl": url, "deliverable_url": url})
         return self._frame(kind, {"reason": _reason(self.order)})
 

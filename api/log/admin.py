@@ -24,7 +24,8 @@ from ledger.log_events import KeyAdded
 OPERATOR: Final = frozenset({Role.OPERATOR})
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Purpose = Literal["log", "wallet", "payment"]
+Purpose = Literal["log", "wallet"]
+"""Not the payment address: every quote names it, and payments to it are read for ever."""
 
 
 class AddKeyRequest(Message):

@@ -22,7 +22,7 @@ from ledger.merkle import HASH_BYTES
 
 CONSISTENCY: Final = "Ledger-Consistency"
 HELD: Final = web.RequestKey("held", TreeHead)
-_HEAD: Final = re.compile(r"(?P<size>0|[1-9][0-9]{0,15}) (?P<root>[A-Za-z0-9+/]{43}=)", re.ASCII)
+_HEAD: Final = re.compile(r"(?P<size>0|[1-9][0-9]{0,14}) (?P<root>[A-Za-z0-9+/]{43}=)", re.ASCII)
 
 
 class Ahead(Conflict):
@@ -55,7 +55,7 @@ async def add_consistency(request: web.Request, response: web.StreamResponse) ->
         return
     ledger = request.app[LEDGER]
     shown = response.headers.get(LEDGER_HEAD)
-    if shown is None:
+    if shown is None or int(shown.partition(" ")[0]) < held.size:
         head = ledger.head
         shown = f"{head.size} {b64encode(head.root).decode()}"
         response.headers[LEDGER_HEAD] = shown
@@ -82,7 +82,8 @@ def _require_same_history(request: web.Request, held: TreeHead) -> None:
     if held.size > head.size:
         msg = "the head that you hold is larger than this ledger: keep it, it is evidence"
         raise Ahead(msg, details={"held": said, "checkpoint": head.note})
-    if ledger.proofs.root_at(held.size).hex() != held.root:
+    root = head.root if held.size == head.size else ledger.proofs.root_at(held.size)
+    if root.hex() != held.root:
         msg = "the head that you hold is of another history: keep it, it is evidence"
         details = {
             "held": said,

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import EVERYBODY
+from api.log.evidence import ZIP, EvidenceQuery, get_evidence
 from api.log.keys import KeysResponse, get_keys, get_policy
 from api.log.proofs import (
     OrderEventsResponse,
@@ -99,6 +100,17 @@ LOG_ROUTES: Final = [
         get_order_head,
         "Signed end of an order",
         response=OrderHeadResponse,
+    ),
+    Route(
+        "GET",
+        "/ledger/orders/{order_id}/evidence",
+        get_evidence,
+        "Evidence bundle of an order",
+        roles=PARTIES,
+        query=EvidenceQuery,
+        media_type=ZIP,
+        shows_head=True,
+        has_etag=True,
     ),
     Route(
         "GET",

@@ -16,6 +16,7 @@ from ledger.commands import FailHandler, HandIn, StartProcessing
 from ledger.content import plain
 from ledger.errors import LedgerError, Rejected
 from ledger.order import Order, Status
+from ledger.store_sqlite import STORE_ERRORS
 from ledger.values import order_stream
 
 _log = structlog.get_logger(__name__)
@@ -65,9 +66,10 @@ class HandlerRunner:
 
     async def _produce(self, order: Order) -> None:
         ledger = self._app[LEDGER]
-        request = self._request(order)  # a store that fails is our fault, not the handler's
         try:
-            produced = await self._run(order, request)
+            produced = await self._run(order, self._request(order))
+        except STORE_ERRORS:
+            raise  # our fault, not the handler's: the next round tries again
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a seller's handler may raise anything
             # Its text may quote the order id or the client's words, so only its type is logged.
             _log.warning("handler failed", service=order.terms.service, error=type(error).__name__)
@@ -104,9 +106,11 @@ class HandlerRunner:
 
     def _request(self, order: Order) -> ServiceRequest:
         row = self._app[LEDGER].store.content(order.terms.description_id)
+        if row is None:
+            raise LookupError("the client's words were erased")
         return ServiceRequest(
             order_id=order.id,
             service=order.terms.service,
-            description=row.value.decode() if row else "",
+            description=row.value.decode(),
             delivery_format=order.terms.delivery_format,
         )

@@ -212,9 +212,12 @@ def _deliverable(case: Doc) -> str:
         [str(a["event"]), shown(a["kind"]), shown(a["at"]), shown(a.get("response_status", ""))]
         for a in item["handing_over"]
     ]
-    table = _table(["event", "what", "time", "answer"], rows) if rows else ""
-    words = "" if rows else "<p>No handing over was recorded.</p>\n"
-    return f"<p>{_grade('proven')}</p>\n" + _pairs(pairs) + table + words
+    note = f"<p>The provider signed this as event {item['event']}. {_grade('proven')}</p>\n"
+    words = "<p>No handing over was recorded.</p>\n"
+    if rows:
+        words = f"<p>How it was handed over: {_grade('attested-by-provider')}</p>\n"
+        words += _table(["event", "what", "time", "answer"], rows)
+    return note + _pairs(pairs) + words
 
 
 def _dispute_words(evidence: Evidence, case: Doc) -> str:

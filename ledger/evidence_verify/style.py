@@ -34,7 +34,8 @@ pre { font: .8rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; white-space:
 .g { overflow-wrap: normal }
 .wide { table-layout: fixed } .narrow { width: auto; min-width: 20rem }
 .when { width: 6.2rem } .no { width: 3rem } .who { width: 8.5rem } .sum { width: 9rem }
-.stands { width: 4.5rem } .grade { width: 9.5rem } .files { width: 15rem } .wide code { font-size: .74em }
+.stands { width: 4.5rem } .grade { width: 9.5rem } .files { width: 15rem }
+.wide code { font-size: .74em }
 dl { display: grid; grid-template-columns: 11rem 1fr; gap: .25rem .8rem; margin: .5rem 0 }
 dt { font: .8rem/1.7 system-ui, sans-serif; color: #4a525b }
 dd { margin: 0; overflow-wrap: anywhere }

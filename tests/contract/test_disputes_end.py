@@ -15,7 +15,7 @@ from ledger.values import iso_of
 from scripts.audit_replay import replay
 from scripts.buyer import Answer, Buyer
 from scripts.devchain import DevChain
-from tests.contract.callers import OPERATOR, ROLES, signed_in
+from tests.contract.callers import OPERATOR, ROLES, WORKER, signed_in
 from tests.contract.kit import (
     NETWORK,
     WAIT_SECONDS,
@@ -210,4 +210,29 @@ async def test_a_client_withdraws_its_dispute(tmp_path: Path, chain: DevChain) -
         assert (early.status, early.body["error"]) == (409, "INVALID_ORDER_STATE")
         assert (stranger.status, stranger.body["error"]) == (401, "SIGNATURE_INVALID")
         assert withdrawn["dispute"] == again["dispute"] == "withdrawn"
+        assert c.service.kinds(order_id).count("dispute_withdrawn") == 1
+
+
+async def test_a_withdrawal_closes_its_own_dispute_and_no_later_one(
+    tmp_path: Path, chain: DevChain
+) -> None:
+    async with case(tmp_path, chain, "old withdrawal") as c:
+        order_id = await c.paid("by_hand")
+        c.clock.offset_ms += 3 * HOUR
+        first = (
+            f"Dispute delivery: {order_id} | Reason: not_delivered | Hash: none"
+            f" | Statement: none | Timestamp: {c.stamp()}"
+        )
+        (await dispute(c.buyer, order_id, first)).require(200)
+        text = f"Withdraw dispute: {order_id} | Timestamp: {c.stamp()}"
+        (await c.said(order_id, "withdraw", text, c.buyer)).require(200)
+        worker = await signed_in(c.service, WORKER)
+        handed = await worker.post(f"/v1/work/{order_id}/deliverable", {"content": "junk"})
+        assert handed.status == 200, handed.body
+        second = first.replace("not_delivered", "wrong_content")
+        (await dispute(c.buyer, order_id, second)).require(200)
+
+        old = await c.said(order_id, "withdraw", text, c.buyer)
+
+        assert (old.status, old.body["error"]) == (409, "INVALID_ORDER_STATE")
         assert c.service.kinds(order_id).count("dispute_withdrawn") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,53 @@ async def test_what_changes_no_order_is_remembered_in_memory(
         assert again == first
         assert headers["Idempotency-Replayed"] == "true"
         assert headers["Cache-Control"] == "no-store"
+
+
+async def test_an_answer_from_memory_continues_a_newer_head(
+    service: Service, chain: DevChain
+) -> None:
+    buyer = payer(chain, service, "keyed memory head")
+    order_id = await service.quote(buyer)
+    tx_hash = pay(chain, buyer)
+    (await buyer.deliver(buyer.notice(order_id, tx_hash, NETWORK))).require(200)
+    text = f"Order: {order_id} | Payment: {tx_hash} | Timestamp: {utc_now()}"
+    data = json.dumps(
+        {
+            "protocol": "IVXP/1.0",
+            "order_id": order_id,
+            "payment": {"tx_hash": tx_hash, "network": NETWORK},
+            "signature": {"message": text, "sig": buyer.sign(text)},
+        }
+    ).encode()
+    path = f"/ivxp/orders/{order_id}/payment"
+    first = await keyed(service, path, data, "memory-1")
+    for _ in range(3):
+        await service.quote(buyer)
+    head = service.app[LEDGER].head
+    held = f"{head.size} {b64encode(head.root).decode()}"
+
+    again = await keyed(service, path, data, "memory-1", **{"Ledger-Head": held})
+
+    assert (first[0], again[0]) == (200, 200)
+    assert again[2]["Ledger-Head"] == held
+    assert again[2]["Ledger-Consistency"].startswith(f"{head.size}")
+
+
+async def test_two_who_claim_no_wallet_share_no_key_across_addresses(
+    tmp_path: Path, chain: DevChain
+) -> None:
+    nobody = {
+        "protocol": "IVXP/1.0",
+        "client_agent": {"name": "hub", "wallet_address": "0x" + "0" * 40},
+        "service_request": {"type": "text_echo", "description": "x", "budget_usdc": 1},
+    }
+    data = json.dumps(nobody).encode()
+    async with serving(tmp_path, chain, trusted_proxies="127.0.0.1") as service:
+        ids = [
+            (await keyed(service, "/ivxp/request", data, "1", **{"X-Forwarded-For": address}))[1]
+            for address in ("203.0.113.1", "203.0.113.2")
+        ]
+    assert ids[0]["order_id"] != ids[1]["order_id"]
 
 
 async def test_a_workers_key_is_not_another_workers(tmp_path: Path, chain: DevChain) -> None:

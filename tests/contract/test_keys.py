@@ -139,6 +139,9 @@ async def test_a_stolen_wallet_is_revoked_from_a_position_by_the_recovery_key_al
         ahead = await revoke(service, old, service.position + 5)
         revoked = await revoke(service, old, added_at)
         again = await revoke(service, old, added_at)
+        operator = await signed_in(service, OPERATOR)
+        readded = await operator.post("/v1/log/keys", {"purpose": "wallet", "key": old})
+        payment = await operator.post("/v1/log/keys", {"purpose": "payment", "key": "x"})
     audited(tmp_path)
 
     assert by_operator.outcome == (401, "SIGNATURE_INVALID")
@@ -146,6 +149,8 @@ async def test_a_stolen_wallet_is_revoked_from_a_position_by_the_recovery_key_al
     assert ahead.outcome == (400, "INVALID_REQUEST")
     assert revoked.status == 200, revoked.body
     assert again.outcome == (409, "INVALID_ORDER_STATE")
+    assert readded.outcome == (409, "INVALID_ORDER_STATE")
+    assert payment.outcome == (400, "INVALID_REQUEST")
 
 
 async def test_a_log_key_is_rotated(tmp_path: Path, chain: DevChain) -> None:
@@ -185,9 +190,9 @@ async def test_a_closed_log_takes_nothing_and_a_new_one_continues_it(
         head = service.app[LEDGER].head
         ended = f"{origin(service)} {head.size} {head.root.hex()}"
     audited(old)
-    with pytest.raises(Misconfigured, match="closed"):
-        async with opened(old, chain):
-            pass
+    async with opened(old, chain) as service:  # to read, for as long as anybody asks
+        again = await service.buyer(PARTY).request("text_echo", "x")
+        checkpoint = (await service.session.get(service.url + "/ledger/checkpoint")).status
     async with opened(new, chain, continues=ended) as service:
         await service.quote(service.buyer(PARTY))
         genesis = service.app[LEDGER].log_state.genesis
@@ -196,6 +201,7 @@ async def test_a_closed_log_takes_nothing_and_a_new_one_continues_it(
     assert stranger.outcome == (401, "SIGNATURE_INVALID")
     assert closed.body["closed"] is True
     assert (refused.status, refused.body["error"]) == (503, "MISCONFIGURED")
+    assert (again.status, again.body["error"], checkpoint) == (503, "MISCONFIGURED", 200)
     assert genesis.continues is not None
     assert genesis.continues.head.size == head.size
     with pytest.raises(Misconfigured, match="CONTINUES"):

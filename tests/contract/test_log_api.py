@@ -269,7 +269,17 @@ async def test_a_client_of_another_history_is_told_and_nothing_is_recorded(
 
 
 @pytest.mark.parametrize(
-    "held", ["", "x", "1", "1 x", "01 " + "A" * 43 + "=", "1  " + "A" * 43 + "=", "-1 " + "A" * 44]
+    "held",
+    [
+        "",
+        "x",
+        "1",
+        "1 x",
+        "01 " + "A" * 43 + "=",
+        "1  " + "A" * 43 + "=",
+        "-1 " + "A" * 44,
+        "9" * 16 + " " + "A" * 43 + "=",
+    ],
 )
 async def test_a_head_of_another_form_is_refused(service: Service, held: str) -> None:
     status, body, _ = await fetched(service, "/ivxp/catalog", **{"Ledger-Head": held})

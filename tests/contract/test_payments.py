@@ -298,3 +298,23 @@ async def old_quote(buyer: Buyer) -> str:
         },
     )
     return str(answer.require(200)["order_id"])
+
+
+async def test_a_notice_that_was_pending_gets_200_once_it_is_paid(
+    tmp_path: Path, chain: DevChain
+) -> None:
+    async with serving(tmp_path, chain, min_confirmations=3) as service:
+        buyer = payer(chain, service, "payments told to ask")
+        order_id = await service.quote(buyer)
+        tx_hash = pay(chain, buyer)
+        notice = buyer.notice(order_id, tx_hash, NETWORK)
+        pending = await buyer.deliver(notice)
+        chain.mine(5)
+        await service.status_when(buyer, order_id, {"delivered"})
+        same = await buyer.deliver(notice)
+        anew = await buyer.deliver(buyer.notice(order_id, tx_hash, NETWORK))
+        other = await buyer.deliver(buyer.notice(order_id, "0x" + "ab" * 32, NETWORK))
+
+    assert (pending.status, pending.body["retryable"]) == (402, True)
+    assert (same.status, anew.status) == (200, 200)
+    assert (other.status, other.body["error"]) == (409, "DUPLICATE_DELIVERY_REQUEST")

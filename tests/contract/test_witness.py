@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -178,7 +178,8 @@ async def test_a_first_checkpoint_takes_no_proof(asked: Asked, log: Log) -> None
     assert said.status == 422
 
 
-FORMS = {
+HASH = b64encode(bytes(32)) + b"\n"
+FORMS: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda _: b"",
     "no UTF-8": lambda body: body + b"\xff\n",
     "no old line": lambda body: body.removeprefix(b"old 0\n"),
@@ -202,7 +203,6 @@ FORMS = {
     "a checkpoint's size with a zero before": lambda body: body.replace(b"\n9\n", b"\n09\n", 1),
     "a root in another encoding": lambda body: body.replace(b"=\n\n", b"\n\n", 1),
 }
-HASH = b64encode(bytes(32)) + b"\n"
 
 
 @pytest.mark.parametrize("form", list(FORMS))
@@ -315,6 +315,42 @@ async def test_of_many_at_once_each_size_is_cosigned_from_one_size(asked: Asked,
     assert {each.status for each in said} == {200, 409}
     # The steps that were cosigned follow one another without a gap or an overlap.
     assert [old for old, _ in cosigned] == [1, *(new for _, new in cosigned[:-1])]
+
+
+async def test_two_processes_on_one_record_still_sign_one_history(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    log = Log("log.test/shared", SEED).grow(20)
+    fork = log.fork(3).grow(17, "other")
+    with witnessing(tmp_path, option(log)) as one, witnessing(tmp_path, option(log)) as two:
+        assert one.vkey == two.vkey
+        assert (await submit(session, one.url, log.submission(0, 3))).status == 200
+        steps = [
+            (witness.url, each, new)
+            for new in range(4, 9)
+            for witness in (one, two)
+            for each in (log, fork)
+        ]
+        said = await asyncio.gather(
+            *(submit(session, url, each.submission(3, new)) for url, each, new in steps)
+        )
+        held = [await newest(session, witness.url, log.origin) for witness in (one, two)]
+
+    assert sorted(each.status for each in said) == [200] + [409] * 19
+    [(_, winner, size)] = [
+        step for step, each in zip(steps, said, strict=True) if each.status == 200
+    ]
+    assert held[0] == held[1]
+    assert head_of(held[0].text) == (size, winner.root(size))
+
+
+async def test_a_cosignature_is_on_the_disk_before_it_leaves(tmp_path: Path) -> None:
+    with opened(config_in(tmp_path)) as witness:
+        settings = [
+            witness._state._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous")
+        ]
+    assert settings == ["wal", 3]
 
 
 async def test_a_body_has_a_limit(asked: Asked) -> None:

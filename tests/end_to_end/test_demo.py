@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, "-m", "scripts.demo"]
 DEMO_SECONDS = 60
 DYING_SECONDS = 10
+CHEAT_SECONDS = 3
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -75,6 +76,15 @@ def test_the_demo_keeps_every_promise_and_leaves_nothing_behind(tmp_path: Path) 
     for status in ("quoted", "paid", "processing", "ready", "delivered", "confirmed"):
         assert re.search(rf"^ *\d+ +{status} +(client, )?provider", text, re.MULTILINE), status
     assert "audit: ok" in text
+    assert text.index("audit: ok: the provider's own files") < text.index("FORK at position")
+    signed = re.search(
+        r"signed for the buyer +(0x\w{130})\n +signed in this ledger +(0x\w{130})", text
+    )
+    assert signed
+    assert signed[1] != signed[2]
+    took = re.search(r"all of this took (\S+) s", text)
+    assert took
+    assert float(took[1]) < CHEAT_SECONDS
     assert "demo: ok" in text
     assert list(folder.iterdir()) == []
 

@@ -26,7 +26,6 @@ from tests.support.ledger_files import (
     write_ledger,
 )
 
-
 ELSEWHERE = {"C11", "C22", "C23", "C24", "C25", "C26", "C28"}
 """The checks of what others hold."""
 

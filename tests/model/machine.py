@@ -140,9 +140,11 @@ class OrderMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End the play; one that failed leaves its world as it is."""
-        if self.fine:
-            self._do(self.here.finish())
-        self.here.spoiled = not self.fine
+        try:
+            if self.fine:
+                self._do(self.here.finish())
+        finally:
+            self.here.spoiled = not self.fine
 
     def _do(self, what: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - its result
         self.fine = False

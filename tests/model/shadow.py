@@ -233,6 +233,8 @@ class Ledgered:
 
     def __init__(self, chain: ScriptedChain, rules: Rules) -> None:
         self.orders: dict[str, Shadow] = {}
+        self.over: dict[str, Shadow] = {}
+        """Orders with which nothing may happen any more."""
         self.holder: dict[Key, str] = {}
         """Which order holds a transfer, whichever way it went."""
         self.nobodys: dict[Key, int] = {}
@@ -251,7 +253,7 @@ class Ledgered:
             assert order_id not in self.orders, event
             self.orders[order_id] = shadow_of(event, body)
             return self.orders[order_id]
-        assert order_id in self.orders, ("an order of a play that is over", event)
+        assert order_id in self.orders, ("its play is over", event, self.over.get(order_id))
         order = self.orders[order_id]
         assert event["seq"] == len(order.kinds) + 1, event
         try:

@@ -374,7 +374,9 @@ async def expired_then_late(teller: Teller) -> None:
     end = story.terms.pay_by
     await story.notice("a", unseen(story.tx("a")))
     await story.do(c.ResolveClaim(unseen(story.tx("a"), safe_time=end + 1), teller.tick()))
-    await story.do(c.ExpireQuote(900, end + 1, candidate_transfers=False, now=teller.tick()))
+    teller.blocks += 1
+    scanned = c.ExpireQuote(teller.blocks, end + 1, candidate_transfers=False, now=teller.tick())
+    await story.do(scanned)
     late = story.transfer("b", after_seconds=3700)
     await story.notice("b", mined(late))
     await story.give_back("c")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ledger.decision import Claimed, Decision, decided
 from ledger.entry import SignedEvent
 from ledger.errors import Misconfigured
 from ledger.event import Transfer
+from ledger.keyset import KeySet
 from ledger.log_events import (
     ChainBound,
     KeyAdded,
@@ -32,7 +33,7 @@ class LogState:
     wallets: frozenset[str] = frozenset()
     log_keys: frozenset[str] = frozenset()
     payment_addresses: frozenset[str] = frozenset()
-    unattributed: frozenset[TransferId] = frozenset()
+    unattributed: KeySet[TransferId] = field(default_factory=KeySet)
     revoked: frozenset[str] = frozenset()
 
 
@@ -58,7 +59,7 @@ def evolve_log(state: LogState | None, signed: SignedEvent) -> LogState:
             return replace(state, closed=True)
         case PaymentUnattributed():
             return replace(
-                state, unattributed=state.unattributed | {t.key for t in event.transfers}
+                state, unattributed=state.unattributed.adding(t.key for t in event.transfers)
             )
         case KeyAdded():
             return _with_keys(state, event.purpose, add=event.key)
@@ -81,7 +82,7 @@ def record_unattributed(
     state: LogState | None, transfers: Sequence[Transfer], claimed: Claimed
 ) -> Decision:
     """Record money that no order can be named for, each transfer once."""
-    known = state.unattributed if state is not None else frozenset()
+    known = state.unattributed if state is not None else KeySet[TransferId]()
     new = [t for t in transfers if t.key not in known and t.key not in claimed]
     return decided(*(PaymentUnattributed(transfers=part) for part in in_parts(new)))
 

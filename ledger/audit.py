@@ -18,6 +18,7 @@ from ledger import audit_tree as tree
 from ledger.audit_content import Content
 from ledger.audit_entries import Parts
 from ledger.audit_expiry import check_chain
+from ledger.audit_fold import Fold
 from ledger.audit_held import Judge
 from ledger.audit_keys import LogKeys, Trust
 from ledger.audit_others import NO_EVIDENCE, Evidence, Others, c16_heads
@@ -65,14 +66,16 @@ def audit_snapshot(
     progress: Progress = no_progress,
     steps: Steps = ALL_STEPS,
     evidence: Evidence = NO_EVIDENCE,
+    fold: Fold | None = None,
 ) -> Report:
     """Check the ledger that a connection shows; None stands for a guard file that is missing.
 
-    Without `evidence` from elsewhere only the provider's own word is checked.
+    Without `evidence` from elsewhere only the provider's own word is checked. `fold` is another
+    process that folds the streams of the same snapshot.
     """
     book = Book(stop_after)
     try:
-        _Audit(db, guard_note, trust, book, progress, steps, evidence).run()
+        _Audit(db, guard_note, trust, book, progress, steps, evidence, fold).run()
     except Enough:
         book.report.complete = False
         book.report.notes.append(f"the audit stopped after {stop_after} findings")
@@ -89,7 +92,9 @@ class _Audit:
         progress: Progress,
         steps: Steps,
         evidence: Evidence,
+        fold: Fold | None,
     ) -> None:
+        self._fold = fold
         self._evidence = evidence
         self._db = db
         self._guard_note = guard_note
@@ -121,7 +126,8 @@ class _Audit:
         with self._readable("the log by position"):
             positions = PositionPass(self._db, self._book, self._steps, log_keys, guard, known)
             unreadable = positions.unreadable
-            positions.run(lambda done: self._progress(done, 2 * self._size))
+            passes = 2 if self._fold is None else 1
+            positions.run(lambda done: self._progress(done, passes * self._size))
             self._compare(log_keys, others, positions)
         with self._readable("the log by stream"):
             self._by_stream(unreadable)
@@ -192,12 +198,18 @@ class _Audit:
         others.compare(judge, self._steps.open_entry)
 
     def _by_stream(self, unreadable: set[object]) -> None:
+        folded = None if self._fold is None or unreadable else self._fold.result()
+        seen = self._fold_here(unreadable) if folded is None else folded[1]
+        if folded is not None:
+            self._book.add(folded[0])
+        if seen != self._size:
+            self._book.note("C00", [f"{seen} events are found by stream, {self._size} by position"])
+
+    def _fold_here(self, unreadable: set[object]) -> int:
         steps = self._steps
         streams = StreamPass(self._db, self._book, steps.verify, steps.read_link, self._content())
         size = self._size
-        seen = streams.run(unreadable, lambda done: self._progress(size + done, 2 * size))
-        if seen != size:
-            self._book.note("C00", [f"{seen} events are found by stream, {size} by position"])
+        return streams.run(unreadable, lambda done: self._progress(size + done, 2 * size))
 
     def _content(self) -> Content | None:
         if self._evidence.content is not None:

@@ -102,6 +102,15 @@ class Book:
             if len(self.report.findings) >= self._stop_after:
                 raise Enough
 
+    def add(self, other: Report) -> None:
+        """Take over what another book says of its part of the work."""
+        for check, made in other.checked.items():
+            self.report.checked[check] += made
+        for finding in other.findings:
+            self.report.findings.append(finding)
+            if len(self.report.findings) >= self._stop_after:
+                raise Enough
+
     def unknown(self, check: str, why: str, position: int | None, stream: str | None) -> None:
         """Keep what could not be checked; the first ones of each check, and how many."""
         self.report.unknown_count += 1

@@ -1,11 +1,10 @@
-"""Ledgers for benchmarks: synthetic orders with content, through the real service and its writer."""
+"""Ledgers for benchmarks: synthetic orders with content, through the real service and writer."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ from ledger.commands import (
     RecordTransfers,
     StartProcessing,
 )
-from ledger.content import commitment, plain, salted
+from ledger.content import commitment, digests_of, plain, salted
 from ledger.event import Transfer
 from ledger.finding import ChainView, Finding
 from ledger.order_events import OrderQuoted
@@ -30,7 +29,6 @@ CHAIN: Final = "eip155:84532"
 CLIENT: Final = "0x" + "cc" * 20
 PAYMENT: Final = "0x" + "ee" * 20
 AT_ONCE: Final = 256
-PER_ORDER: Final = 5
 
 
 def config_of(folder: Path) -> LedgerConfig:
@@ -80,9 +78,10 @@ async def grow(
 
 async def _order(ledger: Ledger) -> None:
     order_id, clock = new_order_id(), ledger.clock
-    stream, raw = order_stream(order_id), secrets.token_bytes(64)
+    stream, raw = order_stream(order_id), secrets.token_hex(32).encode()
     words = salted(stream, "description", f"work for {order_id}")
-    quote = IssueQuote(_terms(clock(), words.content_id), {"description": commitment(words)}, clock())
+    terms, commit = _terms(clock(), words.content_id), {"description": commitment(words)}
+    quote = IssueQuote(terms, commit, clock())
     await ledger.execute(order_id, quote, (words,))
     await ledger.execute(order_id, RecordTransfers(_paid(clock()), None, clock()))
     await ledger.execute(order_id, StartProcessing("worker", clock()))
@@ -126,5 +125,13 @@ def _paid(now: UnixMs) -> Finding:
 
 
 def _made(raw: bytes) -> Deliverable:
-    # The bytes are no text, so the digest of the JSON form is that of their base64 text.
-    return Deliverable(new_content_id(), sha256(raw).hexdigest(), "", len(raw), "bytes", "text/plain")
+    said = digests_of(raw, "text", "echo")
+    return Deliverable(
+        new_content_id(),
+        said.raw,
+        said.json_digest,
+        len(raw),
+        "text",
+        "text/plain",
+        said.legacy_digest,
+    )

@@ -76,6 +76,7 @@ class Pusher:
         self._running: set[str] = set()
         self._unrecorded: dict[str, Outcome] = {}
         self._tasks = Background()
+        self._closed = False
 
     async def start_due(self) -> None:
         """Start a task for every push that is due and has none here."""
@@ -86,7 +87,8 @@ class Pusher:
 
     def start_for(self, order_ids: Iterable[str]) -> None:
         """Start what is due for orders that have just moved: a first push waits for no round."""
-        for order_id in order_ids:
+        # Told by the views' thread: the last word may come when the views are closed already.
+        for order_id in () if self._closed else order_ids:
             for work in self._app[VIEWS].work_for(order_id, WorkKind.PUSH):
                 self._start(work)
 
@@ -98,6 +100,7 @@ class Pusher:
 
     async def close(self) -> None:
         """Cancel what is under way; it is due again after the next start."""
+        self._closed = True
         await self._tasks.close()
 
     def _is_due(self, made: int, since_ms: int) -> bool:

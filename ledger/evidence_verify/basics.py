@@ -16,6 +16,7 @@ MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
 KEY = re.compile(r"[a-z0-9_]+", re.ASCII)
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - older Pythons have no UTC
 EM_DASH = "\N{EM DASH}"
 
@@ -36,6 +37,7 @@ def need(holds: object, text: str) -> None:
 
 def parse_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
     """Parse JSON without any freedom: no repeated key, no float, no NaN, no bad UTF-8."""
+    _require_shallow(data)
     try:
         return json.loads(
             data.decode("utf-8"),
@@ -107,6 +109,14 @@ def usdc(micros: int) -> str:
 
 def count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _require_shallow(data: bytes) -> None:
+    """Refuse deep nesting before it is parsed: it may end the whole process, not only the check."""
+    depth = 0
+    for mark in MARKS.findall(data):
+        depth += (mark in (b"[", b"{")) - (mark in (b"]", b"}"))
+        need(depth <= MAX_DEPTH, "nested too deeply")
 
 
 def _walk(value: object, path: str, depth: int) -> None:

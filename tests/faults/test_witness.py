@@ -34,7 +34,7 @@ from tests.support.witnessing import (
     text_of,
 )
 
-KILLS = 150
+KILLS = 100
 ROUNDS_PER_LOG = 3
 LENGTH = 60
 SEED = b"\x0a" * 32

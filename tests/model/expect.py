@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tests.model.books import Books, Rules
 from tests.model.node import ScriptedChain, padded
 from tests.model.people import Route
-from tests.model.shadow import APPLIED, LATE, ORPHANED, Key, Ledgered, Rules, Shadow
+from tests.model.shadow import APPLIED, LATE, ORPHANED, Key, Shadow
 
 MAX_AGE_MS: Final = 300_000
 MAX_SKEW_MS: Final = 60_000
@@ -73,7 +74,7 @@ class Said:
 class Expectation:
     """Reckons for one ledger. `bound` says whether the service has recognised its chain."""
 
-    ledgered: Ledgered
+    books: Books
     chain: ScriptedChain
     rules: Rules
     bound: bool = True
@@ -173,7 +174,7 @@ class Expectation:
     def _settled(self, order: Shadow, said: Said) -> Expected:
         mine = self.arrived(said.tx, order.client)
         back = [a for a in mine if a.key in order.coins and order.coins[a.key].bucket == ORPHANED]
-        free = [a for a in mine if a.key not in order.coins and a.key not in self.ledgered.holder]
+        free = [a for a in mine if a.key not in order.coins and a.key not in self.books.holder]
         if not back and not free:
             known = {order.coins[a.key].bucket for a in mine if a.key in order.coins}
             return self._known(order, known) if known else self._refused(order, said)
@@ -310,7 +311,7 @@ class Expectation:
             int(log.data, 16)
             for ordinal, log in enumerate(mined.tx.logs)
             if log.topics[1:] == (padded(self.rules.treasury), padded(order.client))
-            and (tx, ordinal) not in self.ledgered.holder
+            and (tx, ordinal) not in self.books.holder
         )
         if not new:
             return no_refund

@@ -210,7 +210,7 @@ class OrderMachine(RuleBasedStateMachine):
     def _sent(self, sent: Sent, name: str) -> Answer:
         answer: Answer = self.take(name, self.here.send(sent))
         self._note_lease(sent, answer)
-        self.play.orders = list(self.here.ledgered.orders.values())
+        self.play.orders = list(self.here.books.orders.values())
         return answer
 
     def owner(self, order: Shadow, *, other: bool = False) -> Client:
@@ -270,7 +270,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     def _fits(self, order: Shadow, tx: Tx) -> bool:
         arrived = self.here.expect.arrived(tx.hash, order.client)
-        holder = self.here.ledgered.holder
+        holder = self.here.books.holder
         mine = [a for a in arrived if holder.get(a.key, order.order_id) == order.order_id]
         return sum(a.amount for a in mine) >= order.due
 

@@ -16,6 +16,7 @@ import uvloop
 from ledger.evolve import fold
 from projections.orders import order_row, view_of
 from tests.model import shown
+from tests.model.books import Books, Rules
 from tests.model.expect import Expectation, Expected, Said
 from tests.model.node import Tx
 from tests.model.people import Client, Wallet
@@ -30,7 +31,7 @@ from tests.model.provider import (
     Provider,
     loops_by_hand,
 )
-from tests.model.shadow import ORPHANED, Ledgered, Rules, Shadow
+from tests.model.shadow import ORPHANED, Shadow
 from tests.model.stream import backlog
 from tests.model.wire import Answer, Ask, get
 
@@ -105,8 +106,8 @@ class World:
             answer_within_s=ANSWER_WITHIN_S,
             keep_for_s=KEEP_FOR_S,
         )
-        self.ledgered = Ledgered(self.chain, rules)
-        self.expect = Expectation(self.ledgered, self.chain, rules)
+        self.books = Books(self.chain, rules)
+        self.expect = Expectation(self.books, self.chain, rules)
         self.play = Play(self._clients(0))
         self.plays = 0
         self.kinds: Counter[str] = Counter()
@@ -136,8 +137,8 @@ class World:
     async def begin(self) -> Play:
         """Start a play with new wallets."""
         self.plays += 1
-        self.ledgered.over |= self.ledgered.orders
-        self.ledgered.orders.clear()
+        self.books.over |= self.books.orders
+        self.books.orders.clear()
         self.play = Play(self._clients(self.plays))
         await self.provider.sign_in(self.provider.operator)
         await self.provider.sign_in(self.provider.worker)
@@ -197,7 +198,7 @@ class World:
 
     def _take_news(self) -> list[tuple[Shadow, str]]:
         """Take the new events in; return each order's kinds as they came, the log's left out."""
-        taken = [(self.ledgered.take(event), event["kind"]) for event in self.provider.news()]
+        taken = [(self.books.take(event), event["kind"]) for event in self.provider.news()]
         self.kinds.update(kind for _, kind in taken)
         return [(order, kind) for order, kind in taken if order is not None]
 
@@ -291,8 +292,8 @@ class World:
         seen = {a.key: a for c in self.play.clients for a in self._arrived(c)}
         gone = counted - seen.keys()
         assert not gone, ("counted, but not on the chain", gone)
-        assert not counted & self.ledgered.nobodys.keys()
-        left = seen.keys() - counted - self.ledgered.nobodys.keys()
+        assert not counted & self.books.nobodys.keys()
+        left = seen.keys() - counted - self.books.nobodys.keys()
         total = sum(o.received for o in self.play.orders)
         rest = sum(seen[key].amount for key in seen.keys() - counted)
         assert total + rest == sum(each.amount for each in seen.values())

@@ -1,0 +1,205 @@
+"""What a large ledger costs beside a small one: `python -m scripts.bench_proofs`.
+
+Append rate, proofs, start-up and memory at two sizes, each in a process of its own, side by side.
+Nothing may grow with the ledger but the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ledger.service import Ledger
+from scripts.bench_making import config_of, grow, make_ledger
+
+SIZES: Final = (10_000, 1_000_000)
+APPENDED: Final = 5_000
+PROOFS: Final = 4_000
+WARM_UP: Final = 500
+OPENINGS: Final = 5
+SEED: Final = 20260101
+WORSE: Final = 1.5
+P99_MS: Final = 2.0
+START_MS: Final = 100.0
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+Figures = dict[str, float]
+
+NAMES: Final = {
+    "append_per_s": "appended events per second",
+    "inclusion_p50_ms": "inclusion proof, p50, ms",
+    "inclusion_p99_ms": "inclusion proof, p99, ms",
+    "inclusion_p50_cpu_ms": "  of it this thread's work, p50",
+    "inclusion_p99_cpu_ms": "  of it this thread's work, p99",
+    "consistency_p50_ms": "consistency proof, p50, ms",
+    "consistency_p99_ms": "consistency proof, p99, ms",
+    "consistency_p50_cpu_ms": "  of it this thread's work, p50",
+    "consistency_p99_cpu_ms": "  of it this thread's work, p99",
+    "start_ms": "start-up of the writer, ms",
+    "rss_started_mb": "memory after the start, MB",
+    "rss_mb": "memory at the end, MB",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure both sizes and print the table; exit 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs=2, default=SIZES, metavar="EVENTS")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    if options.measure is not None:
+        print(json.dumps(measured(options.measure)))
+        return 0
+    folder = Path(tempfile.mkdtemp(prefix="bench-proofs-"))
+    try:
+        small, large = (_of_size(folder / str(size), size) for size in options.sizes)
+    finally:
+        shutil.rmtree(folder)
+    missed = bars(small, large)
+    if options.json:
+        print(json.dumps({"small": small, "large": large, "missed": missed}))
+    else:
+        _print(options.sizes, small, large, missed)
+    return 1 if missed else 0
+
+
+def _of_size(folder: Path, size: int) -> Figures:
+    """Make a ledger, and measure it in a fresh process: memory is that of its work alone."""
+    folder.mkdir()
+    console = Console(stderr=True)
+    begin = time.perf_counter()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"writing {size:,} events", total=size)
+        make_ledger(folder, size, lambda done: bar.update(task, completed=done))
+    made_in = time.perf_counter() - begin
+    ended = subprocess.run(
+        [sys.executable, "-m", "scripts.bench_proofs", "--measure", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: Figures = json.loads(ended.stdout)
+    shutil.rmtree(folder)
+    return {**found, "made_per_s": size / made_in}
+
+
+def measured(folder: Path) -> Figures:
+    """Return the figures of one ledger, in this process."""
+    config = config_of(folder)
+    starts = []
+    for _ in range(OPENINGS):
+        begin = time.perf_counter()
+        ledger = Ledger(config)
+        ledger.start()
+        starts.append(time.perf_counter() - begin)
+        ledger.close()
+    ledger = Ledger(config)
+    ledger.start()
+    started_mb = rss_mb()
+    try:
+        proofs = _proofs(ledger)
+        begin, before = time.perf_counter(), ledger.head.size
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(grow(ledger, before + APPENDED))
+        rate = (ledger.head.size - before) / (time.perf_counter() - begin)
+    finally:
+        ledger.close()
+    figures = {"append_per_s": rate}
+    for name, (by_clock, by_work) in proofs.items():
+        for percent in (50, 99):
+            figures[f"{name}_p{percent}_ms"] = _quantile(by_clock, percent)
+            figures[f"{name}_p{percent}_cpu_ms"] = _quantile(by_work, percent)
+    return {
+        **figures,
+        "start_ms": 1000 * statistics.median(starts),
+        "rss_started_mb": started_mb,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _proofs(ledger: Ledger) -> dict[str, tuple[list[float], list[float]]]:
+    """Return how long proofs of random events take once the tree's upper nodes are known."""
+    proofs, size = ledger.proofs, ledger.head.size
+    rng = random.Random(SEED)  # noqa: S311 - the same events each time
+    places = [rng.randint(1, size) for _ in range(PROOFS)]
+    return {
+        "inclusion": _timed(lambda at: proofs.inclusion(at, size), places),
+        "consistency": _timed(lambda at: proofs.consistency(at, size), places),
+    }
+
+
+def _timed(act: Callable[[int], object], places: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Return milliseconds of the clock and of this thread's own work, for each place."""
+    for place in places[:WARM_UP]:
+        act(place)
+    by_clock, by_work = [], []
+    for place in places[WARM_UP:]:
+        begin, worked = time.perf_counter(), time.thread_time()
+        act(place)
+        by_work.append(1000 * (time.thread_time() - worked))
+        by_clock.append(1000 * (time.perf_counter() - begin))
+    return by_clock, by_work
+
+
+def _quantile(times: list[float], percent: int) -> float:
+    return statistics.quantiles(times, n=100)[percent - 1]
+
+
+def rss_mb() -> float:
+    """Return the memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def bars(small: Figures, large: Figures) -> list[str]:
+    """Return the bars that were missed, in words."""
+    missed = []
+    if large["append_per_s"] * WORSE < small["append_per_s"]:
+        missed.append("the append rate")
+    grows = ("inclusion_p50_ms", "consistency_p50_ms", "rss_started_mb", "rss_mb")
+    missed += [
+        f"{NAMES[name]}: more than {WORSE} times"
+        for name in grows
+        if large[name] > WORSE * small[name]
+    ]
+    slow = ("inclusion_p99_ms", "consistency_p99_ms")
+    missed += [f"{NAMES[name]}: above {P99_MS}" for name in slow if large[name] > P99_MS]
+    if large["start_ms"] > START_MS:
+        missed.append(f"{NAMES['start_ms']}: above {START_MS}")
+    return missed
+
+
+def _print(sizes: Sequence[int], small: Figures, large: Figures, missed: list[str]) -> None:
+    table = Table("", *(f"{size:,} events" for size in sizes), "ratio")
+    for name, words in NAMES.items():
+        ratio = large[name] / small[name]
+        table.add_row(words, f"{small[name]:,.2f}", f"{large[name]:,.2f}", f"{ratio:.2f}")
+    console = Console()
+    console.print(table)
+    console.print(f"proofs of the same random events each time, seed {SEED}")
+    for words in missed:
+        console.print(f"missed: {words}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,781 @@
+"""The verifier's own arithmetic and tables are those of the ledger, and of others' libraries."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import hashlib
+import html.parser
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+from coincurve import PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ledger import log_texts, merkle, texts
+from ledger.checkpoint import LogKey, verify_checkpoint
+from ledger.content import digests_of
+from ledger.cosignature import Cosigner
+from ledger.decide_payment import MAX_OPEN_CLAIMS
+from ledger.errors import Unauthorized, VerificationError
+from ledger.events import EVENT_OF
+from ledger.evidence import REDACTABLE, Wanted, assemble, parse_redactions
+from ledger.evidence_verifier import PARTS, verifier_source
+from ledger.evidence_verify import words
+from ledger.evidence_verify.bags import PREFIX, read_zip
+from ledger.evidence_verify.basics import (
+    Bad,
+    canonical,
+    moment_ms,
+    parse_canonical,
+    parse_json,
+    pretty,
+    usdc,
+)
+from ledger.evidence_verify.checks import ORDER_HEAD_PREFIX as HEAD_PREFIX
+from ledger.evidence_verify.contents import content_digests
+from ledger.evidence_verify.curves import keccak256, recover, require_ed25519
+from ledger.evidence_verify.facts import GRADES, SAYINGS, VARIANTS
+from ledger.evidence_verify.report import GRADE_WORDS, shown
+from ledger.evidence_verify.rules import MAX_OPEN_CLAIMS as CLAIMS
+from ledger.evidence_verify.rules import NEXT as NEXT_WORDS
+from ledger.evidence_verify.rules import fold_order
+from ledger.evidence_verify.shapes import (
+    BY_CLIENT,
+    BY_SYSTEM,
+    ENVELOPE,
+    KINDS,
+    LOG_KINDS,
+    Entry,
+    require_shape,
+)
+from ledger.evidence_verify.shapes import EVENT_PREFIX as SHAPES_PREFIX
+from ledger.evidence_verify.shapes import (
+    PARTS as SHAPE_PARTS,
+)
+from ledger.evidence_verify.trees import (
+    VerifierKey,
+    parse_consistency,
+    parse_head,
+    parse_inclusion,
+    require_included,
+    require_prefix,
+    signed_by,
+    witnessed_at,
+)
+from ledger.evolve import fold
+from ledger.log_events import KeyAdded, KeyRevoked, LogEvent
+from ledger.order import NEXT
+from ledger.order_events import OrderEvent
+from ledger.proof_text import consistency_text, inclusion_text
+from ledger.signing import (
+    EVENT_PREFIX,
+    EVIDENCE_PREFIX,
+    ORDER_HEAD_PREFIX,
+    Signer,
+    eip191_digest,
+    normalise_signature,
+)
+from ledger.signing import keccak256 as keccak256_of_library
+from ledger.signing import recover as recover_of_library
+from tests.support.bundles import LOG_KEY, POLICY, PROVIDER, failed, outcomes, roots
+from tests.support.ledger_files import ORIGIN, STORIES, LedgerFiles, Teller, Wallet, opening
+from tests.unit import builders as b
+
+ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+GROUP: Final = 2**252 + 27742317777372353535851937790883648493
+WITNESS: Final = Cosigner("witness.example/one", b"\x05" * 32)
+
+
+# Signatures, against libraries
+
+
+@pytest.mark.parametrize("length", [0, 1, 135, 136, 137, 271, 272, 273, 5000])
+def test_keccak_is_that_of_the_library(length: int) -> None:
+    data = bytes(i * 7 % 256 for i in range(length))
+
+    assert keccak256(data) == keccak256_of_library(data)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
+def test_a_signature_recovers_to_its_address(secret: bytes, text: bytes) -> None:
+    number = int.from_bytes(secret) % (ORDER - 1) + 1
+    signer = Signer(number.to_bytes(32))
+    message = EVENT_PREFIX + text
+
+    assert recover(message, signer.sign(message)) == signer.address
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(max_size=40), st.binary(min_size=64, max_size=64), st.integers(0, 30))
+def test_any_65_bytes_recover_as_in_the_library_or_are_refused(
+    text: bytes, raw: bytes, v: int
+) -> None:
+    signature = "0x" + raw.hex() + f"{v:02x}"
+    try:
+        expected = recover_of_library(text, normalise_signature(signature))
+    except Unauthorized:
+        expected = ""
+    if v not in (27, 28):
+        expected = ""  # the one stored form has no other
+    try:
+        found = recover(text, signature)
+    except Bad:
+        found = ""
+    assert found == expected
+
+
+@pytest.mark.parametrize("r", [0, 1, ORDER - 1, ORDER, 2**256 - 1])
+@pytest.mark.parametrize("s", [0, 1, ORDER // 2, ORDER // 2 + 1, ORDER])
+def test_edges_of_r_and_s_are_judged_as_in_the_library(r: int, s: int) -> None:
+    signature = f"0x{r:064x}{s:064x}1b"
+    try:
+        expected = recover_of_library(b"x", normalise_signature(signature))
+    except Unauthorized:
+        expected = ""
+    try:
+        found = recover(b"x", signature)
+    except Bad:
+        found = ""
+    assert found == expected
+
+
+def test_a_point_added_to_itself_or_to_its_negative_is_no_special_case() -> None:
+    """R is the base point or its negative, so that the two products meet."""
+    generator = int(PrivateKey(b"\x00" * 31 + b"\x01").public_key.format()[1:].hex(), 16)
+    for s in (1, 2, 3, ORDER // 2):
+        for v in ("1b", "1c"):
+            signature = f"0x{generator:064x}{s:064x}{v}"
+            assert recover(b"m", signature) == recover_of_library(b"m", signature)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200), st.integers(0, 511))
+def test_ed25519_is_judged_as_in_the_library(seed: bytes, message: bytes, bit: int) -> None:
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    key, signature = private.public_key().public_bytes_raw(), private.sign(message)
+    changed = bytearray(signature)
+    changed[bit // 8] ^= 1 << bit % 8
+
+    require_ed25519(key, message, signature)
+    with pytest.raises(InvalidSignature):
+        Ed25519PublicKey.from_public_bytes(key).verify(bytes(changed), message)
+    with pytest.raises(Bad):
+        require_ed25519(key, message, bytes(changed))
+
+
+@pytest.mark.parametrize(
+    ("key", "message", "signature"),
+    [
+        (
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "",
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e"
+            "39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+        ),
+        (
+            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "72",
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f"
+            "3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+        ),
+    ],
+    ids=["RFC 8032 test 1", "RFC 8032 test 2"],
+)
+def test_the_vectors_of_the_rfc_verify(key: str, message: str, signature: str) -> None:
+    require_ed25519(bytes.fromhex(key), bytes.fromhex(message), bytes.fromhex(signature))
+
+
+def test_a_second_form_of_an_ed25519_signature_is_refused() -> None:
+    private = Ed25519PrivateKey.from_private_bytes(b"\x09" * 32)
+    key, signature = private.public_key().public_bytes_raw(), private.sign(b"m")
+    s = int.from_bytes(signature[32:], "little") + GROUP
+
+    with pytest.raises(Bad):
+        require_ed25519(key, b"m", signature[:32] + s.to_bytes(32, "little"))
+
+
+# The log, against the ledger's own code
+
+
+class Leaves:
+    """A source of nodes over leaves that are named by their index."""
+
+    def node(self, level: int, index: int) -> bytes:
+        if level == 0:
+            return merkle.leaf_hash(str(index).encode())
+        left = self.node(level - 1, 2 * index)
+        return merkle.node_hash(left, self.node(level - 1, 2 * index + 1))
+
+
+def test_every_proof_of_small_trees_is_judged_as_by_the_ledger() -> None:
+    nodes = Leaves()
+    for size in range(1, 20):
+        root = merkle.root_at(size, nodes)
+        for index in range(size):
+            leaf = nodes.node(0, index)
+            proof = merkle.inclusion_proof(index, size, nodes)
+            require_included(leaf.hex(), index, size, proof, root.hex())
+            for wrong in (proof + [leaf], proof[:-1], proof[::-1], [leaf, *proof[1:]]):
+                if wrong != proof:
+                    with pytest.raises(Bad):
+                        require_included(leaf.hex(), index, size, wrong, root.hex())
+            with pytest.raises(Bad):
+                require_included(leaf.hex(), size, size, proof, root.hex())
+        for old in range(size + 1):
+            old_root = merkle.root_at(old, nodes).hex()
+            proof = merkle.consistency_proof(old, size, nodes)
+            require_prefix((old, old_root), (size, root.hex()), proof)
+            for wrong in (proof + [root], proof[:-1], proof[::-1]):
+                if wrong != proof:
+                    with pytest.raises(Bad):
+                        require_prefix((old, old_root), (size, root.hex()), wrong)
+            if old not in (0, size):
+                with pytest.raises(Bad):
+                    require_prefix((old, "ab" * 32), (size, root.hex()), proof)
+
+
+def test_proofs_as_text_are_read_in_their_one_form() -> None:
+    note = LOG_KEY.sign_checkpoint(ORIGIN, 5, b"\x01" * 32)
+    proof = [b"\x02" * 32, b"\x03" * 32]
+
+    assert parse_inclusion(inclusion_text(4, proof, note), note) == (4, proof)
+    assert parse_consistency(consistency_text(proof, note), note) == proof
+    assert parse_consistency(consistency_text([], note), note) == []
+    for text in (
+        inclusion_text(4, proof, note) + "\n",
+        inclusion_text(4, proof, note).replace("index 4", "index 04"),
+        inclusion_text(4, proof, note).replace("index 4", "extra AAAA\nindex 4"),
+        inclusion_text(4, proof, note + "x"),
+    ):
+        with pytest.raises(Bad):
+            parse_inclusion(text, note)
+
+
+def test_a_checkpoint_is_read_as_the_ledger_reads_it() -> None:
+    note = LOG_KEY.sign_checkpoint(ORIGIN, 7, b"\x01" * 32)
+    head, key = parse_head(note), VerifierKey(LOG_KEY.vkey)
+
+    assert (head.origin, head.size, head.root) == (ORIGIN, 7, "01" * 32)
+    assert signed_by(note, key)
+    assert not signed_by(note, VerifierKey(LogKey(ORIGIN, b"\x03" * 32).vkey))
+    for at in range(len(note)):
+        changed = note[:at] + chr(ord(note[at]) ^ 1) + note[at + 1 :]
+        try:
+            verify_checkpoint(changed, LOG_KEY.vkey, ORIGIN)
+            good = True
+        except VerificationError:
+            good = False
+        assert good is accepted(changed, key), at
+
+
+def accepted(note: str, key: VerifierKey) -> bool:
+    try:
+        return signed_by(note, key) and parse_head(note).origin == ORIGIN
+    except Bad:
+        return False
+
+
+def test_a_cosignature_says_when_the_witness_saw_the_log() -> None:
+    note = LOG_KEY.sign_checkpoint(ORIGIN, 7, b"\x01" * 32)
+    text = note.partition("\n\n")[0] + "\n"
+    seen = note + WITNESS.cosign(text, 1_767_268_800).line()
+    key = VerifierKey(WITNESS.key.vkey())
+
+    assert witnessed_at(seen, key) == 1_767_268_800
+    assert witnessed_at(note, key) is None
+    assert signed_by(seen, VerifierKey(LOG_KEY.vkey))
+    with pytest.raises(Bad):
+        witnessed_at(seen.replace("\n7\n", "\n8\n"), key)
+
+
+# Tables
+
+
+def test_the_lifecycle_is_that_of_the_ledger() -> None:
+    ours = {word or None: set(after.split()) for word, after in NEXT_WORDS.items()}
+    theirs = {str(s) if s else None: {str(n) for n in after} for s, after in NEXT.items()}
+
+    assert ours == theirs
+    assert CLAIMS == MAX_OPEN_CLAIMS
+
+
+def test_the_prefixes_are_those_that_the_wallet_signs() -> None:
+    assert (SHAPES_PREFIX, HEAD_PREFIX, PREFIX) == (
+        EVENT_PREFIX,
+        ORDER_HEAD_PREFIX,
+        EVIDENCE_PREFIX,
+    )
+
+
+def test_the_forms_of_texts_are_those_of_the_ledger() -> None:
+    for ours, theirs in (
+        (words.NOTICES, texts._NOTICES),
+        (words.RECEIPTS, texts._RECEIPTS),
+        (words.DISPUTES, texts._DISPUTES),
+        (words.WITHDRAWALS, texts._WITHDRAWALS),
+        (words.RULINGS, texts._RULINGS),
+    ):
+        assert tuple(ours) == tuple(theirs)
+    for forms, pattern in (
+        (words.ADDING, log_texts._ADD),
+        (words.REVOKING, log_texts._REVOKE),
+        (words.CLOSING, log_texts._CLOSE),
+    ):
+        assert forms == (pattern.pattern,)
+
+
+def fields_of(shape: str) -> dict[str, bool]:
+    """Return the fields of a shape, and whether each may be absent."""
+    names = [part.partition(":")[0] for part in shape.split(" ")]
+    return {name.rstrip("?"): name.endswith("?") for name in names}
+
+
+@pytest.mark.parametrize("kind", sorted(EVENT_OF))
+def test_each_kind_has_the_fields_and_the_actor_of_its_class(kind: str) -> None:
+    event_class = EVENT_OF[kind]
+    if kind == "payment_unattributed":  # other people's money is no evidence
+        assert kind not in LOG_KINDS
+        return
+    known = KINDS if event_class in get_args(OrderEvent) else LOG_KINDS
+    actor = "client" if kind in BY_CLIENT else "system" if kind in BY_SYSTEM else "provider"
+
+    assert fields_of(known[kind]) == {
+        name: not field.is_required() for name, field in event_class.model_fields.items()
+    }
+    assert actor == event_class.actor
+
+
+def test_no_other_kinds_are_known() -> None:
+    kinds = {event_class.kind for event_class in get_args(OrderEvent)}
+    log_kinds = {event_class.kind for event_class in get_args(LogEvent)}
+
+    assert set(KINDS) == kinds
+    assert set(LOG_KINDS) == log_kinds - {"payment_unattributed"}
+    assert "nb?:block" in ENVELOPE
+    assert set(SHAPE_PARTS) >= {"client", "transfer", "head"}
+
+
+WRONG: Final[list[Any]] = [
+    None, True, 0, -1, 1.5, 2**53, 2**60, "", "x", "0x", "1", "01", "-1", [], {}, ["x"], {"a": 1},
+    "0x" + "AB" * 20, "0x" + "ab" * 20, "ab" * 32, "AB" * 32, "ab" * 16, "x" * 201, "x" * 4097,
+    "eip155:1:0x1", "retry", "client", 99, 100, 599, 600, 5, 6, 2**31, 2**40,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS, *LOG_KINDS}))
+def test_a_body_is_judged_as_by_its_class(kind: str) -> None:
+    """What the class takes and would write the same way fits the shape, and nothing else does."""
+    shape = {**KINDS, **LOG_KINDS}[kind]
+    body = b.SAMPLES[kind].body()
+    require_shape(kind, body, shape)
+    bodies = [{**body, name: value} for name in body for value in WRONG]
+    bodies += [{k: v for k, v in body.items() if k != name} for name in body]
+    bodies += [{**body, "more": 1}]
+
+    judged = [(fits(kind, each, shape), written(kind, each), each) for each in bodies]
+
+    assert [each for ours, theirs, each in judged if ours is not theirs] == []
+
+
+def fits(kind: str, body: dict[str, Any], shape: str) -> bool:
+    try:
+        canonical(body)
+        require_shape(kind, body, shape)
+    except Bad:
+        return False
+    return True
+
+
+def written(kind: str, body: dict[str, Any]) -> bool:
+    try:
+        return EVENT_OF[kind].model_validate(body).body() == body
+    except ValidationError:
+        return False
+
+
+def test_each_kind_and_variant_has_its_words() -> None:
+    for kind, shape in KINDS.items():
+        choices = [
+            (name, choice)
+            for name, _, form in (part.partition(":") for part in shape.split(" "))
+            if name in VARIANTS and "/" in form
+            for choice in form.split("/")
+        ]
+        chosen = [f"{kind}/{choice}" in SAYINGS for _, choice in choices]
+        assert kind in SAYINGS or (chosen and all(chosen)), kind
+    for sayings in SAYINGS.values():
+        assert all(grade in GRADES for _, _, grade in sayings)
+    assert set(GRADE_WORDS) == set(GRADES)
+    assert {name.partition("/")[0] for name in SAYINGS} == set(KINDS)
+
+
+# Whole ledgers
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> LedgerFiles:
+    """Return a ledger of every story, then of a wallet and a log key that were added."""
+    files = LedgerFiles(tmp_path_factory.mktemp("ledger"))
+    ledger = files.open()
+    ledger.start()
+    try:
+        teller = Teller(ledger)
+        asyncio.run(tell(teller))
+    finally:
+        ledger.close()
+    return files
+
+
+NEW: Final = Wallet("the new signer")
+NEW_LOG_KEY: Final = LogKey(ORIGIN, b"\x06" * 32)
+
+
+async def tell(teller: Teller) -> None:
+    await opening(teller)
+    for story in STORIES:
+        await story(teller)
+    possession = NEW.sign(
+        f"Add key: {NEW.address} | Log: {ORIGIN} | Timestamp: 2026-01-01T12:00:00Z"
+    )
+    await teller.log(
+        KeyAdded(purpose="wallet", key=NEW.address, possession=possession),
+        KeyAdded(purpose="log", key=NEW_LOG_KEY.vkey),
+    )
+
+
+def orders(files: LedgerFiles) -> list[str]:
+    ledger = files.open()
+    try:
+        streams = Counter(p.signed.stream for p in ledger.read(after=0, limit=10_000))
+        return [name.removeprefix("order/") for name in streams if name.startswith("order/")]
+    finally:
+        ledger.close()
+
+
+def test_every_story_makes_the_order_that_the_ledger_makes_and_verifies(
+    files: LedgerFiles,
+) -> None:
+    ledger = files.open()
+    try:
+        for order_id in orders_of(ledger):
+            placed = ledger.read_order(order_id)
+            expected = fold(p.signed for p in placed)
+            assert expected is not None
+            found = fold_order([Entry(p.signed.entry, p.position - 1) for p in placed])
+            assert (found.status, found.money.client) == (
+                expected.status,
+                expected.client.rpartition(":")[2],
+            )
+            assert (found.money.received, found.money.refunded, found.money.covered) == (
+                expected.money.received,
+                expected.money.refunded,
+                expected.money.covered,
+            )
+            assert (found.dispute_open, found.erased, found.content_held) == (
+                expected.dispute_open,
+                set(expected.erased),
+                expected.content_held,
+            )
+            wanted = Wanted(order_id, ledger.head.size, ledger.head.note, policies=(POLICY,))
+            assert failed(assemble(ledger.store, ledger.signer, wanted).data) == [], found.status
+    finally:
+        ledger.close()
+
+
+def orders_of(ledger: Any) -> list[str]:  # noqa: ANN401 - a Ledger
+    streams = Counter(p.signed.stream for p in ledger.read(after=0, limit=10_000))
+    return [name.removeprefix("order/") for name in streams if name.startswith("order/")]
+
+
+def test_a_bundle_is_the_same_bytes_after_a_restart_and_after_more_events(
+    files: LedgerFiles,
+) -> None:
+    ledger = files.open()
+    ledger.start()
+    try:
+        order_id, head = orders_of(ledger)[0], ledger.head
+        wanted = Wanted(order_id, head.size, head.note, policies=(POLICY,))
+        first = assemble(ledger.store, ledger.signer, wanted)
+        asyncio.run(STORIES[0](Teller(ledger)))
+        grown = ledger.head.size
+        again = Wanted(
+            order_id, head.size, ledger.proofs.checkpoint_at(head.size), policies=(POLICY,)
+        )
+        second = assemble(ledger.store, ledger.signer, again)
+    finally:
+        ledger.close()
+    restarted = files.open()
+    try:
+        third = assemble(restarted.store, restarted.signer, again)
+    finally:
+        restarted.close()
+
+    assert grown > head.size
+    assert first.data == second.data == third.data
+    assert first.name == f"evidence-{order_id}-{head.size}.zip"
+
+
+def rotated(files: LedgerFiles, signer: Signer, log_key: LogKey) -> bytes:
+    """Return a bundle that the new keys signed, of events that the old ones signed."""
+    ledger = files.open()
+    try:
+        size = ledger.head.size
+        note = log_key.sign_checkpoint(ORIGIN, size, ledger.proofs.root_at(size))
+        return assemble(ledger.store, signer, Wanted(orders_of(ledger)[0], size, note)).data
+    finally:
+        ledger.close()
+
+
+def test_keys_that_trusted_keys_added_are_trusted(files: LedgerFiles) -> None:
+    data = rotated(files, Signer(NEW.secret), NEW_LOG_KEY)
+
+    assert failed(data) == []
+    assert failed(data, roots(log_keys=[NEW_LOG_KEY.vkey])) == []
+    assert "E04" in failed(data, roots(wallets=[NEW.address]))
+    assert failed(data, roots(wallets=[NEW.address, PROVIDER.address])) == []
+
+
+def test_keys_that_nobody_added_are_not(files: LedgerFiles) -> None:
+    stranger = Signer(b"\x0b" * 32)
+    foreign = LogKey(ORIGIN, b"\x0c" * 32)
+
+    assert failed(rotated(files, stranger, NEW_LOG_KEY)) == ["E10", "E11"]
+    assert failed(rotated(files, PROVIDER, foreign)) == ["E05"]
+
+
+def test_a_revoked_wallet_seals_no_bundle_but_its_events_stand(tmp_path: Path) -> None:
+    files = LedgerFiles(tmp_path)
+    ledger = files.open()
+    ledger.start()
+    try:
+        teller = Teller(ledger)
+        asyncio.run(tell(teller))
+        last = ledger.head.size
+        revoked = KeyRevoked(purpose="wallet", key=PROVIDER.address, last_position=last + 1)
+        asyncio.run(teller.log(revoked))
+    finally:
+        ledger.close()
+
+    assert failed(rotated(files, Signer(NEW.secret), LOG_KEY)) == []
+    assert failed(rotated(files, PROVIDER, LOG_KEY)) == ["E10", "E11"]
+
+
+def test_a_witness_who_is_trusted_has_to_have_signed(files: LedgerFiles) -> None:
+    ledger = files.open()
+    try:
+        order_id, head = orders_of(ledger)[0], ledger.head
+        text = head.note.partition("\n\n")[0] + "\n"
+        note = head.note + WITNESS.cosign(text, 1_767_268_800).line()
+        data = assemble(ledger.store, ledger.signer, Wanted(order_id, head.size, note)).data
+        plain = assemble(ledger.store, ledger.signer, Wanted(order_id, head.size, head.note)).data
+    finally:
+        ledger.close()
+    trusted = roots(witnesses=[WITNESS.key.vkey()])
+    case = json.loads(read_zip(data)[1]["data/case.json"])
+
+    assert (failed(data), failed(data, trusted), failed(plain, trusted)) == ([], [], ["E16"])
+    assert {o.name: o.text for o in outcomes(data, trusted)}["E16"] == (
+        "witness.example/one at 2026-01-01 12:00:00 UTC"
+    )
+    assert [f["text"] for f in case["facts"] if f["grade"] == "third-party-time"] == [
+        "The head bears a line of witness.example/one, at 2026-01-01 12:00:00 UTC."
+    ]
+    assert not any(line.startswith("Witnesses") for line in case["not_proven"])
+
+
+def test_every_fact_has_a_grade_and_names_files_that_are_there(files: LedgerFiles) -> None:
+    ledger = files.open()
+    try:
+        for order_id in orders_of(ledger):
+            wanted = Wanted(order_id, ledger.head.size, ledger.head.note)
+            base, found = read_zip(assemble(ledger.store, ledger.signer, wanted).data)
+            case = json.loads(found["data/case.json"])
+            facts = [*case["facts"], *case["timeline"]]
+            assert all(f["grade"] in GRADES for f in case["facts"])
+            assert all(s["grade"] in GRADES for row in case["timeline"] for s in row["says"])
+            named = [name for fact in facts for name in fact["files"]]
+            assert all(any(file.startswith(name) for file in found) for name in named), base
+    finally:
+        ledger.close()
+
+
+# The file that is handed out
+
+
+def test_the_file_holds_every_part_once_and_needs_no_packages() -> None:
+    source = verifier_source().decode()
+    tree = ast.parse(source, feature_version=(3, 9))
+    names = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    ]
+    names += [
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    ]
+    imported = {
+        (alias.name if isinstance(node, ast.Import) else node.module or "").partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+    assert imported <= sys.stdlib_module_names
+    assert not imported & {"socket", "urllib", "http", "ssl", "subprocess", "ctypes"}
+    assert "ledger" not in imported
+    assert verifier_source.__wrapped__() == verifier_source()
+
+
+def test_every_part_is_in_the_file() -> None:
+    folder = Path(words.__file__).parent
+
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(PARTS)
+
+
+# Words
+
+
+def test_what_steers_the_display_is_written_out() -> None:
+    assert shown("a\u202eb<i>&\x00\ufeff") == "a[U+202E]b&lt;i&gt;&amp;[U+0000][U+FEFF]"
+    assert shown("line\n\ttab ü 漢") == "line\n\ttab ü 漢"
+
+
+class Page(html.parser.HTMLParser):
+    """Notes the tags and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+
+def test_the_report_has_no_scripts_links_or_assets(files: LedgerFiles) -> None:
+    ledger = files.open()
+    try:
+        for order_id in orders_of(ledger):
+            wanted = Wanted(order_id, ledger.head.size, ledger.head.note)
+            data = assemble(ledger.store, ledger.signer, wanted).data
+            text = read_zip(data)[1]["data/report.html"].decode()
+            page = Page()
+            page.feed(text)
+            assert not page.tags & {"script", "a", "img", "link", "iframe", "object", "form"}
+            assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class"}
+            assert "url(" not in text
+            assert "@import" not in text
+    finally:
+        ledger.close()
+
+
+@pytest.mark.parametrize("text", ["", "description", "description, statement", "deliverable,"])
+def test_a_list_of_redactions_is_read(text: str) -> None:
+    assert parse_redactions(text) <= REDACTABLE
+
+
+def test_unknown_redactions_are_refused() -> None:
+    with pytest.raises(Exception, match="redact: is a comma list of client_name"):
+        parse_redactions("description,price")
+    assert {
+        "client_name",
+        "contact_endpoint",
+        "deliverable",
+        "delivery_endpoint",
+        "description",
+        "statement",
+    } == REDACTABLE
+
+
+def test_digests_of_content_are_those_of_the_ledger() -> None:
+    for raw in (b"", b"text", "ü\u2028\U0001f600\n".encode(), bytes(range(256)), b'{"a": 1}'):
+        for form in ("text", "markdown", "json"):
+            theirs = digests_of(raw, form, "title")
+            ours = content_digests(raw, form, "title")
+            assert ours == {
+                name: getattr(theirs, name)
+                for name in ("raw", "json_digest", "legacy_digest", "object_digest")
+                if getattr(theirs, name) is not None
+            }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a":1.0}',
+        b'{"a":NaN}',
+        b"\xff",
+        b'\xef\xbb\xbf{"a":1}',
+        b"[" * 100_000,
+        b'{"a":1}x',
+        b"",
+    ],
+)
+def test_loose_json_is_refused(data: bytes) -> None:
+    with pytest.raises(Bad):
+        parse_json(data)
+
+
+def test_json_has_one_form() -> None:
+    assert parse_canonical(b'{"a":"\xc3\xbc"}') == {"a": "ü"}
+    for data in (
+        b'{"a": 1}',
+        b'{"b":1,"a":1}',
+        b'{"a":"\\u00fc"}',
+        b'{"A":1}',
+        b"9007199254740992",
+    ):
+        with pytest.raises(Bad):
+            parse_canonical(data)
+    assert pretty({"b": [1], "a": None}) == b'{\n "a": null,\n "b": [\n  1\n ]\n}\n'
+
+
+def test_amounts_and_moments_have_one_form() -> None:
+    assert (usdc(0), usdc(1), usdc(-5_000_000)) == (
+        "0.000000 USDC",
+        "0.000001 USDC",
+        "-5.000000 USDC",
+    )
+    assert moment_ms("2026-01-01T12:00:00.001Z") == 1_767_268_800_001
+    for text in ("2026-13-01T12:00:00.001Z", "2026-01-01T12:00:00Z", "2026-01-01 12:00:00.001Z"):
+        with pytest.raises(Bad):
+            moment_ms(text)
+
+
+def test_a_signed_text_of_a_client_is_hashed_as_its_wallet_does() -> None:
+    """The digest of EIP-191 counts bytes, not characters."""
+    wallet = Wallet("counts bytes")
+    said = wallet.sign("übergeben")
+
+    assert recover(said.text.encode(), said.signature) == wallet.address
+    assert eip191_digest(b"x") == keccak256(b"\x19Ethereum Signed Message:\n1x")
+
+
+FORMAT_DIGESTS: Final = {1: ""}
+"""By the bundle's format, the digest of the words and the layout that the pages are made of."""
+
+
+def test_other_words_need_another_format() -> None:
+    """Whoever checks a bundle makes its pages again: they may not change under one number."""
+    made = hashlib.sha256()
+    for part in ("facts", "case", "style", "report", "pages", "bags"):
+        made.update((Path(words.__file__).parent / f"{part}.py").read_bytes())
+    assert re.fullmatch("[0-9a-f]{64}", made.hexdigest())

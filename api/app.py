@@ -20,6 +20,7 @@ from api.cors import Cors
 from api.errors import errors_as_json
 from api.followers import Followers
 from api.gate import CORS, add_headers, answer_options, limit_writes
+from api.handout import HandOuts
 from api.idempotency import ONCE, Once, once_per_key
 from api.ivxp.routes import IVXP_ROUTES
 from api.keys import (
@@ -28,8 +29,8 @@ from api.keys import (
     CHAIN,
     CHALLENGES,
     FOLLOWERS,
-    HANDLERS,
     HAND_OUTS,
+    HANDLERS,
     LEASES,
     LEDGER,
     LIMITS,
@@ -40,10 +41,10 @@ from api.keys import (
     VIEWS,
     ChainLink,
 )
-from api.handout import HandOuts
 from api.leases import Leases
 from api.limits import Limits
 from api.log.admin import ADMIN_ROUTES
+from api.log.evidence import MAKING
 from api.log.held import add_consistency, compare_head
 from api.log.routes import LOG_ROUTES
 from api.openapi import OPENAPI_ROUTES
@@ -121,6 +122,7 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     app[FOLLOWERS] = Followers(settings.max_streams)
     app[LISTENERS] = []
     app[HAND_OUTS] = HandOuts()
+    app[MAKING] = asyncio.Semaphore()
     app.on_shutdown.append(_end_streams)
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
     register(app, ROUTES, prefix=settings.path_prefix)

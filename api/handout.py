@@ -1,4 +1,4 @@
-"""Handing out large answers: one body for all who take it now, in pieces as fast as they take it."""
+"""Handing out large answers: one body for all who take it, in pieces as fast as they take it."""
 
 from __future__ import annotations
 

@@ -122,6 +122,7 @@ class _Audit:
             others.roots,
             others.windows if others.seen else None,
             self._evidence.absent,
+            halved=self._fold is not None,
         )
         with self._readable("the log by position"):
             positions = PositionPass(self._db, self._book, self._steps, log_keys, guard, known)
@@ -207,7 +208,14 @@ class _Audit:
 
     def _fold_here(self, unreadable: set[object]) -> int:
         steps = self._steps
-        streams = StreamPass(self._db, self._book, steps.verify, steps.read_link, self._content())
+        streams = StreamPass(
+            self._db,
+            self._book,
+            steps.verify,
+            steps.read_link,
+            self._content(),
+            signatures=self._fold is not None,
+        )
         size = self._size
         return streams.run(unreadable, lambda done: self._progress(size + done, 2 * size))
 

@@ -22,6 +22,7 @@ from ledger.values import UnixMs, iso_of, parse_iso, stream_key
 Verify = Callable[[bytes, str, str], None]
 """Raises `VerificationError` unless the signer made the signature over the message."""
 
+_SIGNATURE: Final = b',"sig":{"alg":"eip191"'
 _AT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
@@ -94,7 +95,7 @@ def _written(envelope: Envelope, event: Event) -> dict[str, object]:
 
 
 def _signed_part(entry: bytes) -> bytes:
-    return entry[len(b'{"event":') : entry.rindex(b',"sig":{"alg":"eip191"')]
+    return entry[len(b'{"event":') : entry.rindex(_SIGNATURE)]
 
 
 def c01_strict_json(entry: bytes) -> Json:
@@ -140,6 +141,15 @@ def c04_signature(parts: Parts, verify: Verify) -> Iterator[str]:
     """C04: the signature is over the event's bytes and recovers to the address it names."""
     try:
         verify(EVENT_PREFIX + parts.signed, parts.sig.value, parts.sig.by)
+    except VerificationError as error:
+        yield error.message
+
+
+def c04_event_signature(entry: bytes, verify: Verify) -> Iterator[str]:
+    """C04: the same of the bytes of an entry that was found to be one."""
+    sig = orjson.loads(entry[entry.rindex(_SIGNATURE) + len(b',"sig":') : -1])
+    try:
+        verify(EVENT_PREFIX + _signed_part(entry), sig["value"], sig["by"])
     except VerificationError as error:
         yield error.message
 

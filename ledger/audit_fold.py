@@ -101,7 +101,8 @@ def _child(theirs: Connection, ledger_file: Path, content: bool, stop_after: int
 
 def _folded(db: sqlite3.Connection, *, content: bool, stop_after: int) -> tuple[Report, int] | None:
     book = Book(stop_after)
-    streams = StreamPass(db, book, verify_signature, content=Content(db) if content else None)
+    table = Content(db) if content else None
+    streams = StreamPass(db, book, verify_signature, content=table, signatures=True)
     try:
         seen = streams.run(frozenset(), lambda _: None)
     except (Enough, sqlite3.Error, LedgerError, ValueError, KeyError, TypeError):

@@ -16,6 +16,7 @@ from ledger.errors import InvalidInput, NotFound, VerificationError
 from ledger.evidence_verifier import verifier_source
 from ledger.evidence_verify.bags import (
     MAX_BAG_BYTES,
+    MAX_FILES,
     SIGNATURE_FILE,
     TAG_MANIFEST,
     Files,
@@ -48,6 +49,9 @@ from ledger.merkle import NodeSource, consistency_proof, inclusion_proof
 from ledger.signing import ORDER_HEAD_PREFIX, Signer
 from ledger.store_sqlite import ContentRow
 from ledger.values import LOG_STREAM, order_stream
+
+DIRECTORY_BYTES: Final = 300
+"""What a file takes in the zip beside its content, and more."""
 
 REDACTABLE: Final = frozenset(
     "deliverable" if name == "content_id" else name.removesuffix("_id")
@@ -189,6 +193,9 @@ def _signed(signer: Signer, text: bytes) -> bytes:
 def _require_size(files: Files) -> None:
     """Refuse early what no verifier takes; the deliverable is what may be large."""
     size = sum(map(len, files.values()))
-    if size > MAX_BAG_BYTES - 2**20:
+    if len(files) > MAX_FILES:
+        msg = f"size: the bundle would hold {len(files)} files; ask for an earlier size of the log"
+        raise InvalidInput(msg, details={"field": "size", "files": len(files)})
+    if size > MAX_BAG_BYTES - MAX_FILES * DIRECTORY_BYTES:
         msg = f"redact: the bundle would hold {size} bytes; leave the deliverable out"
         raise InvalidInput(msg, details={"field": "redact", "size_bytes": size})

@@ -13,6 +13,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.measure is not None:
         print(json.dumps(measured(options.measure)))
         return 0
+    # A polite end takes the same way out as Ctrl-C, so that the folder is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="bench-proofs-"))
     try:
         small, large = (_of_size(folder / str(size), size) for size in options.sizes)

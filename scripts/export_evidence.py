@@ -151,7 +151,12 @@ def _parser() -> argparse.ArgumentParser:
         "--redact", default="", metavar="FIELDS", help="content to leave out, a comma list"
     )
     folder = parser.add_argument_group("for a data folder")
-    folder.add_argument("--guard", type=Path, help="the guard file; default: DATA_DIR.guard")
+    folder.add_argument(
+        "--guard",
+        type=Path,
+        default=os.environ.get("LEDGER_GUARD_FILE"),
+        help="the guard file; default: LEDGER_GUARD_FILE, or DATA_DIR.guard",
+    )
     folder.add_argument(
         "--signer",
         default=os.environ.get("LEDGER_SIGNER"),

@@ -10,8 +10,9 @@ from aiohttp import ETag, web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.answers import LEDGER_HEAD, ledger_head
+from api.handout import write_in_pieces
 from api.ivxp.parties import known_order
-from api.keys import LEDGER, SETTINGS
+from api.keys import HAND_OUTS, LEDGER, SETTINGS
 from api.witnesses import WITNESSES, NotWitnessed
 from ledger.errors import InvalidInput
 from ledger.evidence import Bundle, Wanted, assemble, parse_redactions
@@ -20,7 +21,9 @@ from ledger.service import Ledger
 from ledger.values import order_stream
 
 ZIP: Final = "application/zip"
-CHUNK_BYTES: Final = 1 << 18
+MAKING: Final = web.AppKey("making", asyncio.Semaphore)
+"""One bundle at a time: making them is work for the processor, and the writer needs it too."""
+
 _SIZE: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _CACHE: Final = "private, no-cache"
 
@@ -52,7 +55,9 @@ async def get_evidence(request: web.Request) -> web.StreamResponse:
         wanted = Wanted(order.id, at, note, redact, policies)
         return assemble(ledger.store, ledger.signer, wanted)
 
-    return await _answer(request, await asyncio.to_thread(make), head)
+    async with request.app[MAKING]:
+        bundle = await asyncio.to_thread(make)
+    return await _answer(request, bundle, head)
 
 
 def _asked_size(request: web.Request, head: SignedHead) -> int | None:
@@ -87,20 +92,20 @@ def _final_head(
 async def _answer(request: web.Request, bundle: Bundle, head: SignedHead) -> web.StreamResponse:
     """Send the bundle piece by piece, unless the caller has this very one."""
     known = request.if_none_match or ()
-    fresh = not any(each.value in (bundle.digest, "*") for each in known)
-    response = web.StreamResponse(status=200 if fresh else 304)
+    is_known = any(each.value in (bundle.digest, "*") for each in known)
+    response = web.StreamResponse(status=304 if is_known else 200)
     response.etag = ETag(bundle.digest)
     response.headers.update({LEDGER_HEAD: ledger_head(head), "Cache-Control": _CACHE})
     response.content_type = ZIP
-    if fresh:
-        response.content_length = len(bundle.data)
-        response.headers["Content-Disposition"] = f'attachment; filename="{bundle.name}"'
     try:
-        await response.prepare(request)
-        if fresh and request.method != "HEAD":
-            for begin in range(0, len(bundle.data), CHUNK_BYTES):
-                await response.write(bundle.data[begin : begin + CHUNK_BYTES])
-        await response.write_eof()
+        if is_known:
+            await response.prepare(request)
+            await response.write_eof()
+            return response
+        response.headers["Content-Disposition"] = f'attachment; filename="{bundle.name}"'
+        key = (ZIP, bundle.digest)
+        async with request.app[HAND_OUTS].body(key, lambda: bundle.data) as body:
+            await write_in_pieces(request, response, body)
     except ConnectionError:
         return response  # the caller went away, and may ask again
     return response

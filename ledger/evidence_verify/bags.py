@@ -12,7 +12,7 @@ from ledger.evidence_verify.basics import Bad, Doc, canonical, fail, need, parse
 Files = dict[str, bytes]
 
 MAX_BAG_BYTES = 256 * 2**20
-MAX_FILES = 20_000
+MAX_FILES = 60_000
 MAX_NAME = 300
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+", re.ASCII)
 

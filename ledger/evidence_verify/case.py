@@ -114,19 +114,22 @@ def _terms(order: OrderState) -> Doc:
 
 
 def _row(entry: Entry) -> Doc:
-    doc = {
+    says = sayings(entry)
+    if "nb" in entry.event:
+        block = entry.event["nb"]
+        text = (
+            f"This is not older than block {block['number']} of {block['chain']}, {block['hash']}."
+        )
+        says.append({"text": text, "vouched_by": CHAIN, "grade": RPC})
+    return {
         "event": entry.seq,
         "position": entry.position,
         "kind": entry.kind,
         "at": entry.at,
         "leaf": entry.leaf,
-        "says": sayings(entry),
+        "says": says,
         "files": event_files(entry.seq),
     }
-    if "nb" in entry.event:
-        block = entry.event["nb"]
-        doc["not_before_block"] = f"{block['chain']} {block['number']} {block['hash']}"
-    return doc
 
 
 def money_of(order: OrderState) -> Doc:
@@ -263,16 +266,18 @@ def _fact(text: str, grade: str, *files: str) -> Doc:
 def not_proven(evidence: Evidence, order: OrderState) -> list[str]:
     """Say in plain words what the bundle does not show."""
     found = [
-        "Quality: no hash and no signature says whether the work is good, or what was ordered.",
+        "Quality: no hash and no signature says whether the work is good, or fits the order.",
         "Persons: wallets sign here. Who holds a wallet is not shown.",
         "Time: events carry the provider's clock. Their order is proven, their moment is not.",
         "The chain: transfers are as the provider read them. Look up the transactions yourself.",
         "Completeness: that the order ends here is the provider's signed word, and nothing more.",
         "Keys: that none was stolen, and none revoked after the last key event in this bundle.",
     ]
-    if order.confirmed is None:
+    if order.dispute is not None:
+        found.append("The dispute: what was signed is shown, not who is right.")
+    if order.confirmed is None and order.ready is not None:
         found.append("Receipt: the client signed none. That it got the deliverable is not shown.")
-    elif order.confirmed["binds"] == "order_only":
+    elif order.confirmed is not None and order.confirmed["binds"] == "order_only":
         found.append("Content: the client's receipt names no hash. What it got is not shown.")
     if not strange_lines(evidence):
         found.append(

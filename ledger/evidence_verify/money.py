@@ -42,10 +42,14 @@ class Money:
         self.paid = False
         self.places: dict[TransferKey, Place] = {}
         self.returned: dict[TransferKey, Doc] = {}
+        self.transactions: set[str] = set()
         self.withdrawn = 0
+        self.refunded = 0
+        # Anybody may send dust, so nothing is summed up again for every event.
+        self._sums = {"pending": 0, "applied": 0, "late": 0, "orphaned": 0}
 
     def sum_of(self, *buckets: str) -> int:
-        return total([p.transfer for p in self.places.values() if p.bucket in buckets])
+        return sum(self._sums[bucket] for bucket in buckets)
 
     @property
     def unbound(self) -> bool:
@@ -55,10 +59,6 @@ class Money:
     @property
     def received(self) -> int:
         return self.sum_of("pending", "applied", "late")
-
-    @property
-    def refunded(self) -> int:
-        return total(list(self.returned.values()))
 
     @property
     def held(self) -> int:
@@ -78,9 +78,6 @@ class Money:
     def paused(self) -> bool:
         """Whether a reorganisation took away what had paid."""
         return self.paid and self.covered < self.price
-
-    def transactions(self) -> set[str]:
-        return {tx_hash for _, tx_hash, _ in self.places}
 
     def require(self, kind: str, body: Doc, *, refunded: bool) -> None:
         """Raise `Bad` unless the event agrees with the quote, its transfers, and the past."""
@@ -161,25 +158,34 @@ class Money:
             self.client = transfers[0]["sender"]
         if kind == "refund_recorded":
             self.returned.update({key_of(transfer): transfer for transfer in transfers})
+            self.refunded += total(transfers)
         elif kind == "payment_orphaned":
             for place in (self.places[key_of(key)] for key in transfers):
-                place.bucket, place.was = "orphaned", place.was or place.bucket
+                self._put(place.transfer, "orphaned", place.was or place.bucket)
         elif kind == "payment_restored":
             for transfer in transfers:
                 known = self.places.get(key_of(transfer))
                 bucket = known.was if known and known.was else "applied"
-                bucket = "applied" if self.paid and bucket == "pending" else bucket
-                self.places[key_of(transfer)] = Place(transfer, bucket)
+                self._put(transfer, "applied" if self.paid and bucket == "pending" else bucket)
         elif kind in INCOMING:
             bucket = {"payment_partial": "pending", "payment_late": "late"}.get(kind, "applied")
             for transfer in transfers:
-                self.places[key_of(transfer)] = Place(transfer, bucket)
+                self._put(transfer, bucket)
         if kind == "paid":
             self._reach()
+
+    def _put(self, transfer: Doc, bucket: str, was: str = "") -> None:
+        """Let a transfer stand in a bucket, wherever it stood before."""
+        before = self.places.get(key_of(transfer))
+        if before is not None:
+            self._sums[before.bucket] -= int(before.transfer["amount"])
+        self._sums[bucket] += int(transfer["amount"])
+        self.places[key_of(transfer)] = Place(transfer, bucket, was)
+        self.transactions.add(transfer["tx_hash"])
 
     def _reach(self) -> None:
         """Let what was pending pay, less what went back of it: the price is reached."""
         self.paid = True
-        for place in self.places.values():
-            place.bucket = "applied" if place.bucket == "pending" else place.bucket
+        for place in [p for p in self.places.values() if p.bucket == "pending"]:
+            self._put(place.transfer, "applied")
         self.withdrawn = max(0, self.refunded - self.sum_of("late"))

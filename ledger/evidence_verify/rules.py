@@ -68,7 +68,7 @@ class OrderState:
         self._require_end(kind, body)
         self.money.require(kind, body, refunded=self.status == "refunded")
         self._require_party(entry)
-        require_words(entry, self.id, self.money.transactions())
+        require_words(entry, self.id, self.money.transactions)
         self._apply(entry)
 
     def _require_status(self, kind: str) -> None:

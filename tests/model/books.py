@@ -285,7 +285,7 @@ class Books:
 
     def _may_content_erased(self, order: Shadow, body: Json, at: int) -> None:
         assert not order.dispute_open, "a dispute holds the content"
-        assert order.status not in ("paid", "processing"), "work needs the content"
+        assert not order.needs_content
         assert set(body["content_ids"]) <= order.contents.keys() - order.erased
         if body["reason"] == "retention":
             assert at >= order.newest_ms + self._rules.keep_for_s * 1000
@@ -337,6 +337,7 @@ class Books:
 
     def _take_payment_claimed(self, order: Shadow, body: Json, at: int) -> None:
         order.claims.append(Claim(body["tx_hash"], body["notice"]["text"]))
+        order.told_to_wait.add(body["notice"]["text"])
         if "nonce" in body:
             order.nonces[body["nonce"]] = body["notice"]["text"]
 
@@ -356,7 +357,7 @@ class Books:
             self._take_notice_accepted(order, body, at)
 
     def _take_notice_accepted(self, order: Shadow, body: Json, at: int) -> None:
-        order.notice_tx = body["tx_hash"]
+        order.notice_tx, order.notice_text = body["tx_hash"], body["notice"]["text"]
         order.endpoint = body.get("delivery_endpoint_id")
         if "nonce" in body:
             order.nonces[body["nonce"]] = body["notice"]["text"]
@@ -397,6 +398,7 @@ class Books:
 
     def _take_dispute_withdrawn(self, order: Shadow, body: Json, at: int) -> None:
         order.dispute_open, order.withdrawn_dispute = False, True
+        order.withdrawals.add(body["client"]["text"])
 
     def _take_dispute_ruled(self, order: Shadow, body: Json, at: int) -> None:
         order.dispute_open = False

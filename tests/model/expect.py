@@ -28,9 +28,12 @@ class Expected:
     code: str = ""
     kinds: tuple[str, ...] = ()
     retryable: bool = False
+    stands: bool = False
+    """Whether the answer only says where the order stands: no ledger keeps it."""
 
 
 OK: Final = Expected()
+STANDS: Final = Expected(stands=True)
 PENDING_PAYMENT: Final = Expected(402, "PAYMENT_NOT_VERIFIED", retryable=True)
 SILENT: Final = Expected(503, "SERVICE_UNAVAILABLE", retryable=True)
 UNDERPAID: Final = Expected(402, "AMOUNT_MISMATCH")
@@ -124,11 +127,15 @@ class Expectation:
     def _refused_early(self, order: Shadow, said: Said, now_ms: int) -> Expected | None:
         if any(claim.text == said.text for claim in order.claims):
             return None
-        if order.accepted and not order.paused:
+        # Who was told to wait, and asks again about what paid meanwhile, is no duplicate.
+        waited = order.notice_text in order.told_to_wait and order.notice_tx == said.tx
+        if waited and said.text in order.told_to_wait:
+            return None
+        if order.accepted and not order.paused and not waited:
             known = {tx for (tx, _), c in order.coins.items() if c.bucket == APPLIED}
             repeats = said.tx in {order.notice_tx, *known}
             again = said.route != "deliver" and repeats
-            return OK if again else Expected(409, "DUPLICATE_DELIVERY_REQUEST")
+            return STANDS if again else Expected(409, "DUPLICATE_DELIVERY_REQUEST")
         if order.status == "refunded":
             return WRONG_STATE
         if not -MAX_SKEW_MS <= now_ms - said.stamp_ms <= MAX_AGE_MS:
@@ -240,11 +247,15 @@ class Expectation:
             return Expected(409, "WINDOW_CLOSED")
         return ok("disputed")
 
-    def withdrawal(self, order: Shadow, signer: str, stamp_ms: int, now_ms: int) -> Expected:
+    def withdrawal(
+        self, order: Shadow, signer: str, text: str, stamp_ms: int, now_ms: int
+    ) -> Expected:
         if signer != order.client:
             return NOT_YOURS
         if order.withdrawn_dispute:
             return OK
+        if text in order.withdrawals:
+            return WRONG_STATE
         if not order.dispute_open:
             return WRONG_STATE
         return STALE if now_ms - stamp_ms > MAX_AGE_MS else ok("dispute_withdrawn")
@@ -298,6 +309,8 @@ class Expectation:
         return ok("dispute_answered") if may else WRONG_STATE
 
     def refund(self, order: Shadow, tx: str) -> Expected:
+        if any(tx == key[0] for key in order.returned):
+            return OK
         view = self.view(tx)
         if view == "unavailable":
             return SILENT
@@ -323,7 +336,7 @@ class Expectation:
             return Expected(400, "INVALID_REQUEST")
         if order.dispute_open:
             return Expected(409, "DISPUTE_HOLD")
-        if order.status in ("paid", "processing"):
+        if order.needs_content:
             return WRONG_STATE
         wanted = {i for i, name in order.contents.items() if not fields or name in fields}
         return ok("content_erased") if wanted - order.erased else OK

@@ -173,8 +173,10 @@ class Client(Wallet):
         )
 
     def withdrawal(self, order_id: str) -> Ask:
-        text = f"Withdraw dispute: {order_id} | Timestamp: {self.stamp}"
-        return signed(self, order_id, "withdraw", text)
+        return signed(self, order_id, "withdraw", self.withdrawal_text(order_id))
+
+    def withdrawal_text(self, order_id: str) -> str:
+        return f"Withdraw dispute: {order_id} | Timestamp: {self.stamp}"
 
 
 class Arbiter(Wallet):

@@ -7,10 +7,16 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-from ledger.commands import EraseContent
 from tests.model.node import Tx
 from tests.model.people import Client
-from tests.model.provider import DELIVER_WITHIN_S, EPOCH, PAY_WITHIN_S, PRICES, Provider
+from tests.model.provider import (
+    ACCEPT_WITHIN_S,
+    DELIVER_WITHIN_S,
+    EPOCH,
+    PAY_WITHIN_S,
+    PRICES,
+    Provider,
+)
 from tests.model.wire import Answer, Ask
 
 CONTENT: Final = b"the deliverable"
@@ -161,6 +167,12 @@ async def ready_orphaned(s: Scene) -> None:
     await orphaned(s)
 
 
+async def ready_lapsed(s: Scene) -> None:
+    await ready(s)
+    pass_seconds(s, ACCEPT_WITHIN_S + 1)
+    await s.provider.turn("windows")
+
+
 async def ready_for_push(s: Scene, answer: int = 200) -> None:
     s.paid = s.payment()
     endpoint = f"{s.provider.receiver.url}/{answer}"
@@ -170,13 +182,7 @@ async def ready_for_push(s: Scene, answer: int = 200) -> None:
 
 async def ready_erased(s: Scene) -> None:
     await ready(s)
-    ledger = s.provider.ledger
-    order = await ledger.order(s.order_id)
-    assert order is not None
-    assert order.deliverable is not None
-    ids = (order.deliverable.content_id,)
-    await ledger.execute(s.order_id, EraseContent(ids, "request", ledger.clock()))
-    await s.provider.settled()
+    await s.done(s.provider.operator.erase(s.order_id, "deliverable"))
 
 
 async def posted(s: Scene) -> None:
@@ -268,6 +274,7 @@ SCENES: Final[dict[str, Callable[[Scene], Awaitable[None]]]] = {
     "processing, past due": accepted_past_due,
     "processing, orphaned": accepted_orphaned,
     "ready": ready,
+    "ready, lapsed": ready_lapsed,
     "ready, push to come": ready_for_push,
     "ready, orphaned": ready_orphaned,
     "ready, erased": ready_erased,

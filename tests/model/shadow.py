@@ -84,8 +84,11 @@ class Shadow:
     claims: list[Claim] = field(default_factory=list)
     nonces: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    told_to_wait: set[str] = field(default_factory=set)
+    """Notices that were answered as pending."""
     notice_tx: str | None = None
     """The transaction of the notice that was accepted."""
+    notice_text: str = ""
     endpoint: str | None = None
     digest: str | None = None
     ready_ms: int = 0
@@ -98,6 +101,7 @@ class Shadow:
     dispute_answered: bool = False
     answer_lapsed: bool = False
     withdrawn_dispute: bool = False
+    withdrawals: set[str] = field(default_factory=set)
     ruled: tuple[str, int] | None = None
     complaint: str | None = None
     newest_ms: int = 0
@@ -148,6 +152,12 @@ class Shadow:
     @property
     def content_held(self) -> bool:
         return self.digest is not None and self.held_id("deliverable") is not None
+
+    @property
+    def needs_content(self) -> bool:
+        """Whether work needs what the client said, or may come to need it."""
+        may_be_retried = self.status == "delivery_failed" and self.digest is None
+        return may_be_retried or self.status in ("quoted", "paid", "processing")
 
     def held_id(self, name: str) -> str | None:
         """Return the newest content of a field, if it was not erased."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
@@ -21,8 +21,17 @@ class Frame:
     data: dict[str, Any]
 
 
-async def backlog(url: str, order_id: str, up_to: int) -> list[Frame]:
-    """Return the frames of an order's stream, up to the one of a position."""
+ENDS: Final = {"delivered": "completed", "delivery_failed": "failed"}
+"""The last frame of a stream, by the word at which clients of 1.0 stop."""
+
+
+async def backlog(url: str, order_id: str, word: str, newest: int) -> list[Frame]:
+    """Return what an order's stream tells of its past.
+
+    `word` is the order's word of 1.0, `newest` the position of its newest status event: a stream
+    that does not end is read up to there.
+    """
+    last = ENDS.get(word)
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     try:
@@ -32,10 +41,11 @@ async def backlog(url: str, order_id: str, up_to: int) -> list[Frame]:
             head = await reader.readuntil(END_OF_HEAD)
             assert head.startswith(b"HTTP/1.1 200 "), head
             frames: list[Frame] = []
-            while not frames or frames[-1].position < up_to:
+            while True:
                 frame = _frame(await _chunk(reader))
                 frames += [frame] if frame else []
-            return frames
+                if frame and (frame.kind == last or (not last and frame.position >= newest)):
+                    return frames
     finally:
         writer.close()
         await writer.wait_closed()

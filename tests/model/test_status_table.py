@@ -41,8 +41,10 @@ OUTCOMES: Final = {
     "twice": (409, "DUPLICATE_DELIVERY_REQUEST"),
     "lost": (409, "PAYMENT_ORPHANED"),
     "early": (409, "DELIVERY_NOT_DUE"),
+    "closed": (409, "WINDOW_CLOSED"),
     "bytes": (409, "CONTENT_HASH_MISMATCH"),
     "other": (409, "DELIVERABLE_EXISTS"),
+    "hold": (409, "DISPUTE_HOLD"),
     "none": (404, "DELIVERABLE_NOT_READY"),
     "who": (401, "SIGNATURE_INVALID"),
     "no": (400, "NOT_A_RECEIPT"),
@@ -65,6 +67,7 @@ processing, no notice  | processing      | processing
 processing, past due   | processing      | processing
 processing, orphaned   | processing      | processing
 ready                  | delivered       | ready
+ready, lapsed          | delivered       | ready
 ready, push to come    | processing      | ready
 ready, orphaned        | delivered       | ready
 ready, erased          | delivered       | ready
@@ -99,6 +102,7 @@ processing, no notice | ok               | ok               | ok               |
 processing, past due  | twice            | again            | again            | twice
 processing, orphaned  | claim            | claim            | claim            | ok
 ready                 | twice            | again            | again            | twice
+ready, lapsed         | twice            | again            | again            | twice
 ready, push to come   | twice            | again            | again            | twice
 ready, orphaned       | claim            | claim            | claim            | ok
 ready, erased         | twice            | again            | again            | twice
@@ -132,6 +136,7 @@ processing, no notice | state          | state          | state          | state
 processing, past due  | state          | state          | state          | state | who      | no     | ok > disputed, nothing
 processing, orphaned  | state          | state          | state          | state | who      | no     | early
 ready                 | ok > confirmed | ok > confirmed | ok > confirmed | bytes | who      | no     | ok > disputed
+ready, lapsed         | ok > confirmed | ok > confirmed | ok > confirmed | bytes | who      | no     | closed
 ready, push to come   | ok > confirmed | ok > confirmed | ok > confirmed | bytes | who      | no     | ok > disputed
 ready, orphaned       | ok > confirmed | ok > confirmed | ok > confirmed | bytes | who      | no     | ok > disputed
 ready, erased         | ok > confirmed | ok > confirmed | ok > confirmed | bytes | who      | no     | ok > disputed
@@ -165,6 +170,7 @@ processing, no notice | ok              | ok              | ok > ready | ok > re
 processing, past due  | ok              | ok              | ok > ready | ok > ready  | ok > failed, nothing
 processing, orphaned  | lost            | lost            | lost       | lost        | ok > failed, nothing
 ready                 | state           | state           | again      | other       | state
+ready, lapsed         | state           | state           | again      | other       | state
 ready, push to come   | state           | state           | again      | other       | state
 ready, orphaned       | lost            | lost            | again      | other       | state
 ready, erased         | state           | state           | again      | other       | state
@@ -182,37 +188,72 @@ refunded, no notice   | state           | state           | state      | state  
 refunded, content     | state           | state           | again      | other       | state
 """  # noqa: E501 - a table reads by its columns
 
+OF_THE_DISPUTE: Final = """
+state                 | withdraw | answer                  | ruling
+quoted                | state    | state                   | state
+quoted, claim         | state    | state                   | state
+quoted, part paid     | state    | state                   | state
+quoted, overdue       | state    | state                   | state
+expired               | state    | state                   | state
+expired, late money   | state    | state                   | state
+paid                  | state    | state                   | state
+paid, past due        | state    | state                   | state
+paid, orphaned        | state    | state                   | state
+processing            | state    | state                   | state
+processing, no notice | state    | state                   | state
+processing, past due  | state    | state                   | state
+processing, orphaned  | state    | state                   | state
+ready                 | state    | state                   | state
+ready, lapsed         | state    | state                   | state
+ready, push to come   | state    | state                   | state
+ready, orphaned       | state    | state                   | state
+ready, erased         | state    | state                   | state
+posted                | state    | state                   | state
+delivered             | state    | state                   | state
+failed, content       | state    | state                   | state
+failed, nothing       | state    | state                   | state
+confirmed             | state    | state                   | state
+disputed              | ok       | ok > disputed, answered | ok
+disputed, answered    | ok       | state                   | ok
+disputed, nothing     | ok       | ok                      | ok
+disputed, failed      | ok       | ok                      | ok
+refunded              | state    | state                   | state
+refunded, no notice   | state    | state                   | state
+refunded, content     | state    | state                   | state
+"""
+
 OF_THE_OPERATOR: Final = """
-state                 | answer                  | all back               | unseen refund
-quoted                | state                   | ok                     | claim
-quoted, claim         | state                   | ok                     | claim
-quoted, part paid     | state                   | ok                     | claim
-quoted, overdue       | state                   | ok                     | claim
-expired               | state                   | ok                     | claim
-expired, late money   | state                   | ok > refunded          | claim
-paid                  | state                   | ok > refunded          | claim
-paid, past due        | state                   | ok > refunded          | claim
-paid, orphaned        | state                   | ok                     | claim
-processing            | state                   | ok > refunded          | claim
-processing, no notice | state                   | ok > refunded          | claim
-processing, past due  | state                   | ok > refunded          | claim
-processing, orphaned  | state                   | ok                     | claim
-ready                 | state                   | ok > refunded, content | claim
-ready, push to come   | state                   | ok > refunded, content | claim
-ready, orphaned       | state                   | ok                     | claim
-ready, erased         | state                   | ok > refunded, content | claim
-posted                | state                   | ok > refunded, content | claim
-delivered             | state                   | ok > refunded, content | claim
-failed, content       | state                   | ok > refunded, content | claim
-failed, nothing       | state                   | ok > refunded          | claim
-confirmed             | state                   | ok > refunded, content | claim
-disputed              | ok > disputed, answered | ok > refunded, content | claim
-disputed, answered    | state                   | ok > refunded, content | claim
-disputed, nothing     | ok                      | ok > refunded          | claim
-disputed, failed      | ok                      | ok > refunded          | claim
-refunded              | state                   | ok                     | claim
-refunded, no notice   | state                   | ok                     | claim
-refunded, content     | state                   | ok                     | claim
+state                 | all back               | unseen refund | erase
+quoted                | ok                     | claim         | state
+quoted, claim         | ok                     | claim         | state
+quoted, part paid     | ok                     | claim         | state
+quoted, overdue       | ok                     | claim         | state
+expired               | ok                     | claim         | ok
+expired, late money   | ok > refunded          | claim         | ok
+paid                  | ok > refunded          | claim         | state
+paid, past due        | ok > refunded          | claim         | state
+paid, orphaned        | ok                     | claim         | state
+processing            | ok > refunded          | claim         | state
+processing, no notice | ok > refunded          | claim         | state
+processing, past due  | ok > refunded          | claim         | state
+processing, orphaned  | ok                     | claim         | state
+ready                 | ok > refunded, content | claim         | ok > ready, erased
+ready, lapsed         | ok > refunded, content | claim         | ok > ready, erased
+ready, push to come   | ok > refunded, content | claim         | ok > ready, erased
+ready, orphaned       | ok                     | claim         | ok
+ready, erased         | ok > refunded, content | claim         | ok
+posted                | ok > refunded, content | claim         | ok
+delivered             | ok > refunded, content | claim         | ok
+failed, content       | ok > refunded, content | claim         | ok
+failed, nothing       | ok > refunded          | claim         | state
+confirmed             | ok > refunded, content | claim         | ok
+disputed              | ok > refunded, content | claim         | hold
+disputed, answered    | ok > refunded, content | claim         | hold
+disputed, nothing     | ok > refunded          | claim         | hold
+disputed, failed      | ok > refunded          | claim         | hold
+refunded              | ok                     | claim         | ok
+refunded, no notice   | ok                     | claim         | ok
+refunded, content     | ok                     | claim         | ok
 """
 
 OF_ANYBODY: Final = """
@@ -231,6 +272,7 @@ processing, no notice | none           | none  | none | again
 processing, past due  | none           | none  | none | again
 processing, orphaned  | none           | none  | none | again
 ready                 | ok > delivered | ok > delivered | ok | again
+ready, lapsed         | ok > delivered | ok > delivered | ok | again
 ready, push to come   | ok > delivered | ok > delivered | ok | again
 ready, orphaned       | ok > delivered | ok > delivered | ok | again
 ready, erased         | over           | over | over | again
@@ -250,6 +292,7 @@ refunded, content     | ok             | ok   | ok   | again
 TABLES: Final = (
     OF_THE_PAYMENT,
     OF_THE_CLIENT,
+    OF_THE_DISPUTE,
     OF_THE_WORKER,
     OF_THE_OPERATOR,
     OF_ANYBODY,
@@ -320,6 +363,12 @@ async def unseen_refund(s: Scene) -> Ask:
     return s.provider.operator.refund(s.order_id, "0x" + "ab" * 32)
 
 
+async def ruling(s: Scene) -> Ask:
+    row = s.provider.row(s.order_id)
+    assert row is not None
+    return s.provider.arbiter.ruling(s.order_id, "client", row.received_micros)
+
+
 def said(make: Callable[[Scene], Ask]) -> Callable[[Scene], Awaitable[Ask]]:
     async def ask(s: Scene) -> Ask:
         return make(s)
@@ -339,14 +388,17 @@ COMMANDS: Final[dict[str, Callable[[Scene], Awaitable[Ask]]]] = {
     "stranger": stranger,
     "denied": said(lambda s: s.client.receipt(s.order_id, CONTENT, received=False)),
     "dispute": said(lambda s: s.client.dispute(s.order_id)),
+    "withdraw": said(lambda s: s.client.withdrawal(s.order_id)),
+    "answer": said(lambda s: s.provider.operator.answer(s.order_id)),
+    "ruling": ruling,
     "start": said(lambda s: s.provider.worker.start(s.order_id)),
     "retry": said(lambda s: s.provider.worker.retry(s.order_id)),
     "hand in": said(lambda s: s.provider.worker.hand_in(s.order_id, CONTENT)),
     "other bytes": said(lambda s: s.provider.worker.hand_in(s.order_id, OTHER_CONTENT)),
     "fail": said(lambda s: s.provider.worker.fail(s.order_id)),
-    "answer": said(lambda s: s.provider.operator.answer(s.order_id)),
     "all back": all_back,
     "unseen refund": unseen_refund,
+    "erase": said(lambda s: s.provider.operator.erase(s.order_id)),
     "download": said(lambda s: get(f"/ivxp/download/{s.order_id}")),
     "whole": said(lambda s: get(f"/ivxp/orders/{s.order_id}/deliverable?view=strict")),
     "head": said(lambda s: Ask("HEAD", f"/ivxp/download/{s.order_id}")),
@@ -416,7 +468,7 @@ async def words(s: Scene) -> tuple[str, str]:
     shown = [str(answer.body["status"]) for answer in answers]
     half = len(plain) + len(rich)
     assert shown[:half] == shown[half:]
-    told = await last_told(s)
+    told = await last_told(s, shown[0])
     row = s.provider.row(s.order_id)
     assert row is not None
     order = await s.provider.order(s.order_id)
@@ -427,11 +479,11 @@ async def words(s: Scene) -> tuple[str, str]:
     return one, two
 
 
-async def last_told(s: Scene) -> tuple[str, str]:
+async def last_told(s: Scene, word: str) -> tuple[str, str]:
     """Return the words in the newest status event of the order's stream."""
     placed = s.provider.ledger.read_order(s.order_id)
     newest = max(p.position for p in placed if p.signed.event.kind in set(Status))
-    frames = await backlog(s.provider.url, s.order_id, newest)
+    frames = await backlog(s.provider.url, s.order_id, word, newest)
     last = [frame for frame in frames if frame.kind == "status_update"][-1]
     return last.data["status"], last.data["ledger_status"]
 

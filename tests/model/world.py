@@ -240,7 +240,8 @@ class World:
         placed = self.provider.ledger.read_order(order.order_id)
         kinds = [(p.signed.event.kind, p.position) for p in placed]
         newest = max(position for kind, position in kinds if kind in order.at)
-        frames = await backlog(self.provider.url, order.order_id, newest)
+        word, _ = shown.words(order)
+        frames = await backlog(self.provider.url, order.order_id, word, newest)
         told = [f.data for f in frames if f.kind == "status_update"]
         last = (told[-1]["status"], told[-1]["ledger_status"])
         assert last == shown.words(order)
@@ -362,9 +363,7 @@ class World:
             foretold = foretell()
             answer = await self.ask(keyed, lambda: foretold, order)
             if answer.status == 200:
-                # A repeat is answered from where the order stands, which no ledger keeps either.
-                repeat = key[0] in ("payment", "delivery") and not foretold.kinds
-                in_memory = key[0] in IN_MEMORY or repeat
+                in_memory = key[0] in IN_MEMORY or foretold.stands
                 self.play.keys[key] = Kept(what, answer.body, in_memory)
             return answer
         if known.what != what:

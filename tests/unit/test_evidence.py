@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -21,18 +22,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import ledger.evidence
 from ledger import log_texts, merkle, texts
+from ledger.audit_source import snapshot
 from ledger.checkpoint import LogKey, verify_checkpoint
 from ledger.content import digests_of
 from ledger.cosignature import Cosigner
 from ledger.decide_payment import MAX_OPEN_CLAIMS
-from ledger.errors import Unauthorized, VerificationError
+from ledger.entry import Draft, Seal, seal
+from ledger.errors import InvalidInput, Unauthorized, VerificationError
+from ledger.event import Event, TreeHead
 from ledger.events import EVENT_OF
 from ledger.evidence import REDACTABLE, Wanted, assemble, parse_redactions
+from ledger.evidence_source import SnapshotStore
 from ledger.evidence_verifier import PARTS, verifier_source
 from ledger.evidence_verify import words
-from ledger.evidence_verify.bags import PREFIX, read_zip
+from ledger.evidence_verify.bags import PREFIX, build_zip, read_zip
 from ledger.evidence_verify.basics import (
+    FORMAT,
     Bad,
     canonical,
     moment_ms,
@@ -42,6 +49,7 @@ from ledger.evidence_verify.basics import (
     usdc,
 )
 from ledger.evidence_verify.checks import ORDER_HEAD_PREFIX as HEAD_PREFIX
+from ledger.evidence_verify.checks import TITLES
 from ledger.evidence_verify.contents import content_digests
 from ledger.evidence_verify.curves import keccak256, recover, require_ed25519
 from ledger.evidence_verify.facts import GRADES, SAYINGS, VARIANTS
@@ -75,7 +83,13 @@ from ledger.evidence_verify.trees import (
 from ledger.evolve import fold
 from ledger.log_events import KeyAdded, KeyRevoked, LogEvent
 from ledger.order import NEXT
-from ledger.order_events import OrderEvent
+from ledger.order_events import (
+    DeliverableCollected,
+    DeliveryDisputed,
+    DisputeRuled,
+    OrderEvent,
+    ProcessingStarted,
+)
 from ledger.proof_text import consistency_text, inclusion_text
 from ledger.signing import (
     EVENT_PREFIX,
@@ -87,12 +101,23 @@ from ledger.signing import (
 )
 from ledger.signing import keccak256 as keccak256_of_library
 from ledger.signing import recover as recover_of_library
+from ledger.store_sqlite import ContentRow
+from ledger.values import LOG_STREAM, iso_of
 from tests.support.bundles import LOG_KEY, POLICY, PROVIDER, failed, outcomes, roots
 from tests.support.ledger_files import ORIGIN, STORIES, LedgerFiles, Teller, Wallet, opening
 from tests.unit import builders as b
 
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 GROUP: Final = 2**252 + 27742317777372353535851937790883648493
+RFC_1: Final = (
+    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e"
+    "39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+)
+RFC_2: Final = (
+    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f"
+    "3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+)
+RFC_SIGNATURES: Final = (RFC_1, RFC_2)
 WITNESS: Final = Cosigner("witness.example/one", b"\x05" * 32)
 
 
@@ -180,14 +205,12 @@ def test_ed25519_is_judged_as_in_the_library(seed: bytes, message: bytes, bit: i
         (
             "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
             "",
-            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e"
-            "39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+            RFC_SIGNATURES[0],
         ),
         (
             "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
             "72",
-            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f"
-            "3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+            RFC_SIGNATURES[1],
         ),
     ],
     ids=["RFC 8032 test 1", "RFC 8032 test 2"],
@@ -226,7 +249,7 @@ def test_every_proof_of_small_trees_is_judged_as_by_the_ledger() -> None:
             leaf = nodes.node(0, index)
             proof = merkle.inclusion_proof(index, size, nodes)
             require_included(leaf.hex(), index, size, proof, root.hex())
-            for wrong in (proof + [leaf], proof[:-1], proof[::-1], [leaf, *proof[1:]]):
+            for wrong in ([*proof, leaf], proof[:-1], proof[::-1], [leaf, *proof[1:]]):
                 if wrong != proof:
                     with pytest.raises(Bad):
                         require_included(leaf.hex(), index, size, wrong, root.hex())
@@ -236,7 +259,7 @@ def test_every_proof_of_small_trees_is_judged_as_by_the_ledger() -> None:
             old_root = merkle.root_at(old, nodes).hex()
             proof = merkle.consistency_proof(old, size, nodes)
             require_prefix((old, old_root), (size, root.hex()), proof)
-            for wrong in (proof + [root], proof[:-1], proof[::-1]):
+            for wrong in ([*proof, root], proof[:-1], proof[::-1]):
                 if wrong != proof:
                     with pytest.raises(Bad):
                         require_prefix((old, old_root), (size, root.hex()), wrong)
@@ -399,8 +422,9 @@ def fits(kind: str, body: dict[str, Any], shape: str) -> bool:
 
 def written(kind: str, body: dict[str, Any]) -> bool:
     try:
+        canonical(body)
         return EVENT_OF[kind].model_validate(body).body() == body
-    except ValidationError:
+    except (Bad, ValidationError):
         return False
 
 
@@ -527,14 +551,14 @@ def test_a_bundle_is_the_same_bytes_after_a_restart_and_after_more_events(
 
 
 def rotated(files: LedgerFiles, signer: Signer, log_key: LogKey) -> bytes:
-    """Return a bundle that the new keys signed, of events that the old ones signed."""
-    ledger = files.open()
-    try:
-        size = ledger.head.size
-        note = log_key.sign_checkpoint(ORIGIN, size, ledger.proofs.root_at(size))
-        return assemble(ledger.store, signer, Wanted(orders_of(ledger)[0], size, note)).data
-    finally:
-        ledger.close()
+    """Return a bundle that these keys signed, of events that the first ones signed."""
+    with snapshot(files.database) as db:
+        store = SnapshotStore(db)
+        size = db.execute("SELECT MAX(rowid) FROM stored_events").fetchone()[0]
+        query = "SELECT state FROM stored_events WHERE topic='quoted' ORDER BY rowid"
+        order_id = json.loads(db.execute(query).fetchone()[0])["event"]["stream"][6:]
+        note = log_key.sign_checkpoint(ORIGIN, size, merkle.root_at(size, store.nodes()))
+        return assemble(store, signer, Wanted(order_id, size, note)).data
 
 
 def test_keys_that_trusted_keys_added_are_trusted(files: LedgerFiles) -> None:
@@ -769,13 +793,133 @@ def test_a_signed_text_of_a_client_is_hashed_as_its_wallet_does() -> None:
     assert eip191_digest(b"x") == keccak256(b"\x19Ethereum Signed Message:\n1x")
 
 
-FORMAT_DIGESTS: Final = {1: ""}
-"""By the bundle's format, the digest of the words and the layout that the pages are made of."""
+# The page
 
 
-def test_other_words_need_another_format() -> None:
-    """Whoever checks a bundle makes its pages again: they may not change under one number."""
+PAGE: Final = (Path(__file__).resolve().parents[2] / "docs" / "evidence.md").read_text("utf-8")
+
+
+def test_the_page_has_every_check_grade_and_exit_code() -> None:
+    first = re.findall(r"^\| `?([^`|]+?)`? \|", PAGE, re.MULTILINE)
+
+    assert [cell for cell in first if re.fullmatch(r"E\d\d", cell)] == list(TITLES)
+    assert [cell for cell in first if cell in GRADES] == list(GRADES)
+    assert [cell for cell in first if cell.isdigit()] == ["0", "1", "2", "3"]
+    options = next(line for line in PAGE.splitlines() if line.startswith("| `--redact"))
+    assert set(re.findall(r"`([a-z_]+)`", options)) == REDACTABLE
+
+
+def test_the_page_names_every_file_of_a_bundle(files: LedgerFiles) -> None:
+    _, found = read_zip(rotated(files, PROVIDER, LOG_KEY))
+    drawn = PAGE.partition("## What is in it")[2].partition("## Grades")[0]
+    places = {"/".join(name.split("/")[:2]) for name in found}
+
+    assert {place for place in places if place not in drawn} == set()
+
+
+def test_a_bundle_that_no_verifier_would_take_is_not_made(
+    files: LedgerFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger.evidence, "MAX_FILES", 10)
+    with pytest.raises(InvalidInput, match="size: the bundle would hold"):
+        rotated(files, PROVIDER, LOG_KEY)
+    monkeypatch.setattr(ledger.evidence, "MAX_FILES", 60_000)
+    monkeypatch.setattr(ledger.evidence, "MAX_BAG_BYTES", 100_000)
+    with pytest.raises(InvalidInput, match="redact: the bundle would hold"):
+        rotated(files, PROVIDER, LOG_KEY)
+
+
+# The format
+
+
+class FixedStore:
+    """A log of one order, made of fixed events at fixed times."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[tuple[int, bytes]]] = {LOG_STREAM: [], b.STREAM: []}
+        self._leaves: list[bytes] = []
+        self._prev = dict.fromkeys(self._rows, "0" * 64)
+        self.add(LOG_STREAM, b.SAMPLES["log_opened"].model_copy(update=self._genesis()))
+        now = f"Timestamp: {iso_of(b.NOW)}"
+        paid = b.SAMPLES["paid"].model_copy(
+            update={"transfers": (b.transfer(),), "total": b.PRICE, "overpaid": 0}
+        )
+        for event in (
+            b.terms(),
+            paid,
+            ProcessingStarted(reason="worker"),
+            b.SAMPLES["ready"],
+            DeliverableCollected(by="bearer", content_hash=b.SAMPLES["ready"].body()["raw"]),
+            DeliveryDisputed(
+                client=b.CLIENT.text(
+                    f"Dispute delivery: {b.ORDER_ID} | Reason: other | Hash: none"
+                    f" | Statement: none | {now}"
+                ),
+                reason="other",
+            ),
+            DisputeRuled(
+                arbiter=b.ARBITER.text(
+                    f"Rule dispute: {b.ORDER_ID} | Outcome: split | Amount: 1 | {now}"
+                ),
+                outcome="split",
+                amount=1,
+            ),
+            b.SAMPLES["refund_recorded"],
+        ):
+            self.add(b.STREAM, event)
+
+    def _genesis(self) -> dict[str, object]:
+        return {"origin": ORIGIN, "log_key": LOG_KEY.vkey, "wallet": b.PROVIDER.address}
+
+    def add(self, stream: str, event: Event) -> None:
+        rows = self._rows[stream]
+        commit = {"description": b.digest_of("description")} if event.kind == "quoted" else {}
+        base = TreeHead(size=0, root=merkle.EMPTY_ROOT.hex())
+        place = Seal(ORIGIN, stream, len(rows) + 1, self._prev[stream], b.NOW, base, bytes(16))
+        entry = seal(Draft(event, commit), place, Signer(b.PROVIDER.secret)).entry
+        self._leaves.append(merkle.leaf_hash(entry))
+        self._prev[stream] = self._leaves[-1].hex()
+        rows.append((len(self._leaves), entry))
+
+    def read_stream(self, stream: str) -> list[tuple[int, bytes]]:
+        return self._rows[stream]
+
+    def read_kinds(self, stream: str, kinds: Sequence[str]) -> list[tuple[int, bytes]]:
+        assert "log_opened" in kinds
+        return self._rows[stream]
+
+    def content(self, content_id: str) -> ContentRow | None:
+        assert content_id
+        return None
+
+    def nodes(self) -> FixedStore:
+        return self
+
+    def node(self, level: int, index: int) -> bytes:
+        if level == 0:
+            return self._leaves[index]
+        left, right = self.node(level - 1, 2 * index), self.node(level - 1, 2 * index + 1)
+        return merkle.node_hash(left, right)
+
+    def bundle(self) -> bytes:
+        size = len(self._leaves)
+        note = LOG_KEY.sign_checkpoint(ORIGIN, size, merkle.root_at(size, self))
+        signer = Signer(b.PROVIDER.secret)
+        return assemble(self, signer, Wanted(b.ORDER_ID, size, note)).data
+
+
+MADE: Final = {1: "5f5b15242a682cc60009621d31d56087f6a7ffdc0e9feca34232a091e085b587"}
+"""By the format's number, the digest of all that is made of one fixed order."""
+
+
+def test_another_form_needs_another_number() -> None:
+    """Verifiers make the pages of a bundle again, so one number stands for one form for ever."""
+    base, found = read_zip(FixedStore().bundle())
     made = hashlib.sha256()
-    for part in ("facts", "case", "style", "report", "pages", "bags"):
-        made.update((Path(words.__file__).parent / f"{part}.py").read_bytes())
-    assert re.fullmatch("[0-9a-f]{64}", made.hexdigest())
+    for name, data in sorted(found.items()):
+        # The program is no page, and these hold or sign its hash.
+        if name != "verify.py" and not name.startswith("tagmanifest"):
+            made.update(f"{name} {len(data)}\n".encode() + data)
+
+    assert failed(build_zip(base, found), roots(wallets=[b.PROVIDER.address])) == []
+    assert MADE[FORMAT] == made.hexdigest()

@@ -30,6 +30,7 @@ from ledger.audit import STOP_AFTER, audit_snapshot
 from ledger.audit_fold import beside
 from ledger.audit_source import read_guard
 from scripts.bench_making import config_of, make_ledger
+from scripts.bench_proofs import peak_mb
 
 SIZES: Final = (10_000, 100_000)
 ROUNDS: Final = 3
@@ -38,8 +39,6 @@ RECOVERIES: Final = 10_000
 BAR: Final = 0.8
 MORE_MB: Final = 100.0
 ROOT: Final = Path(__file__).resolve().parent.parent
-
-USERS: Final = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 Figures = dict[str, float]
 
@@ -106,8 +105,8 @@ def measured(folder: Path) -> Figures:
         seconds = time.perf_counter() - begin
     if not report.ok or fold is None:
         raise RuntimeError(f"no sound audit by two processes: {report.findings[:3]}")
-    peaks = [resource.getrusage(who).ru_maxrss for who in USERS]
-    return {"per_s": report.size / seconds, "peak_mb": sum(peaks) / 1024}
+    other_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"per_s": report.size / seconds, "peak_mb": peak_mb() + other_mb}
 
 
 def recoveries_per_second() -> float:

@@ -57,9 +57,12 @@ def validator(name: str) -> Draft202012Validator:
 
 
 def breaches(
-    route: Route, status: int, media_type: str, headers: set[str], body: bytes
+    route: Route, status: int, media_type: str, headers: set[str], body: bytes | None
 ) -> list[str]:
-    """Return how an answer differs from what the document says of it."""
+    """Return how an answer differs from what the document says of it.
+
+    Of one that is written in pieces the body is None: it has left already.
+    """
     operation = described()["paths"][route.path][route.method.lower()]
     if str(status) not in operation["responses"]:
         return [f"{status} is not described"]
@@ -72,7 +75,7 @@ def breaches(
         return found + (["a body where none is described"] if body else [])
     if media_type not in content:
         return [*found, f"{media_type} is not described"]
-    if media_type == JSON:
+    if media_type == JSON and body is not None:
         name = content[JSON]["schema"]["$ref"].rpartition("/")[2]
         errors = validator(name).iter_errors(json.loads(body))
         found += [f"{error.json_path}: {error.message}"[:300] for error in errors]
@@ -104,10 +107,10 @@ class Watch:
         return response
 
     def _compare(self, route: Route, response: web.StreamResponse) -> None:
-        body = response.body if isinstance(response, web.Response) else b""
+        body = (response.body or b"") if isinstance(response, web.Response) else None
         assert body is None or isinstance(body, bytes)
         names = {name.lower() for name in response.headers}
-        found = breaches(route, response.status, response.content_type, names, body or b"")
+        found = breaches(route, response.status, response.content_type, names, body)
         self.seen.add((route.method, route.path, response.status))
         place = f"{route.method} {route.path} {response.status}"
         self.breaches += [f"{place}: {breach}" for breach in found]

@@ -9,6 +9,7 @@ from api.ivxp.models import ConfirmationRequest
 from api.ivxp.negotiation import PROTOCOL_1_1, is_strict
 from api.ivxp.parties import known_order, party_text, require_same_order
 from api.keys import LEDGER
+from api.log.held import require_same_history
 from api.sync import record
 from ledger.commands import ConfirmDelivery
 from ledger.decision import require_fresh
@@ -25,6 +26,8 @@ async def post_confirm(request: web.Request) -> web.Response:
     ledger = request.app[LEDGER]
     order = await known_order(ledger, message.order_id)
     command = _confirmation(message, ledger.clock())
+    if command.head is not None and order.confirmation is None:
+        require_same_history(ledger, command.head)
     if message.timestamp is not None and order.confirmation is None:
         require_fresh(parse_iso(message.timestamp), command.now)
     rich = message.protocol == PROTOCOL_1_1 and not is_strict(request)

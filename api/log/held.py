@@ -19,6 +19,7 @@ from api.routes import route_of
 from ledger.errors import Conflict, InvalidInput
 from ledger.event import TreeHead
 from ledger.merkle import HASH_BYTES
+from ledger.service import Ledger
 
 CONSISTENCY: Final = "Ledger-Consistency"
 HELD: Final = web.RequestKey("held", TreeHead)
@@ -43,7 +44,7 @@ async def compare_head(request: web.Request, handler: Handler) -> web.StreamResp
     text = request.headers.get(LEDGER_HEAD)
     if text is not None and route_of(request) is not None:
         held = _parsed(text)
-        _require_same_history(request, held)
+        require_same_history(request.app[LEDGER], held)
         request[HELD] = held
     return await handler(request)
 
@@ -75,8 +76,8 @@ def _parsed(text: str) -> TreeHead:
     return TreeHead(size=int(match["size"]), root=root.hex())
 
 
-def _require_same_history(request: web.Request, held: TreeHead) -> None:
-    ledger = request.app[LEDGER]
+def require_same_history(ledger: Ledger, held: TreeHead) -> None:
+    """Raise `Ahead` or `Fork`, with our signed word, for a head that is none of this log."""
     head = ledger.head
     said = {"size": held.size, "root": held.root}
     if held.size > head.size:

@@ -8,7 +8,8 @@ from hashlib import sha256
 import pytest
 
 from api.ivxp.negotiation import VERSION_HEADER, VIEW_HEADER
-from scripts.buyer import Buyer, utc_now
+from api.keys import LEDGER
+from scripts.buyer import Answer, Buyer, utc_now
 from scripts.devchain import DevChain
 from tests.contract.kit import NETWORK, Service, delivered_status, pay, payer, send
 
@@ -203,3 +204,30 @@ async def test_a_read_waits_for_the_position_it_names(service: Service) -> None:
     assert here[0] == 200
     assert (beyond[0], beyond[1]["error"]) == (400, "INVALID_REQUEST")
     assert (nonsense[0], nonsense[1]["error"]) == (400, "INVALID_REQUEST")
+
+
+async def test_a_receipt_that_names_a_head_of_another_history_is_refused(
+    service: Service, chain: DevChain
+) -> None:
+    buyer = payer(chain, service, "receipt head")
+    order_id = str((await buyer.request("text_echo", TEXT)).require(200)["order_id"])
+    (await buyer.deliver(buyer.notice(order_id, pay(chain, buyer), NETWORK))).require(200)
+    await delivered_status(buyer, order_id)
+    head = service.app[LEDGER].head
+    digest = sha256(TEXT.encode()).hexdigest()
+
+    async def receipt(size: int, root: str) -> Answer:
+        text = (
+            f"Order: {order_id} | Received: true | Hash: {digest} | Head: {size}:{root}"
+            f" | Timestamp: {utc_now()}"
+        )
+        body = {"protocol": "IVXP/1.0", "order_id": order_id, "signed_message": text}
+        return await buyer.post("/ivxp/confirm", {**body, "signature": buyer.sign(text)})
+
+    fork = await receipt(head.size, "ab" * 32)
+    ahead = await receipt(head.size + 1000, head.root.hex())
+    fitting = await receipt(head.size, head.root.hex())
+
+    assert (fork.status, fork.body["error"]) == (409, "FORK")
+    assert (ahead.status, ahead.body["error"]) == (409, "AHEAD")
+    fitting.require(200)

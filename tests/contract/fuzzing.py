@@ -147,5 +147,7 @@ _MESSAGES: dict[str, Callable[[World, str, Random], Body]] = {
     "/dispute/ruling": _ruling,
     "/v1/auth/token": _token,
     "/.well-known/ivxp-verify": _verify,
+    "/v1/work/{order_id}/start": lambda _world, _order_id, _random: {"worker": "fuzz"},
+    "/v1/work/{order_id}/deliverable": lambda _world, _order_id, _random: {"content": "words"},
     "/v1/orders/{order_id}/refund": lambda _world, _order_id, random: {"tx_hash": _hex32(random)},
 }

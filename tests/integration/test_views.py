@@ -205,7 +205,7 @@ Projector(Source(Path(sys.argv[1])), Path(sys.argv[2])).catch_up()
 def test_a_kill_between_rows_and_position_applies_nothing(
     ledger: Ledger, views: Path, batch: int
 ) -> None:
-    random_history(ledger, Random(batch), steps=100)  # noqa: S311 - a reproducible choice
+    random_history(ledger, Random(batch), steps=300)  # noqa: S311 - a reproducible choice
     arguments = [str(ledger.store.path), str(views), str(batch)]
     ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
     assert ended.returncode == -signal.SIGKILL

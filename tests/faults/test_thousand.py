@@ -49,7 +49,7 @@ PLAIN_WORDS = {
 
 @pytest.fixture
 def own() -> Iterator[DevChain]:
-    """A chain that makes its blocks by the clock, as real ones do."""
+    """Run a chain that makes its blocks by the clock, as real ones do."""
     with DevChain(slots_in_an_epoch=2, block_time_seconds=BLOCK_SECONDS) as running:
         yield running
 
@@ -190,7 +190,7 @@ async def test_a_thousand_orders_of_twenty_buyers_end_as_they_should(
     assert books.claims() == len(arrived) + len(returned)
     assert record.kinds["log"]["payment_unattributed"] == 0
     assert record.doubled() == []
-    assert audit_replay([str(service.data_dir)]) == 0
+    assert audit_replay([str(service.data_dir), "--rpc", own.rpc_url]) == 0
     books.close()
     events, orders = len(record.leaves), len(crowd.stories)
     fates = Counter(story.fate for story in crowd.stories)

@@ -82,7 +82,7 @@ class Acts:
     def take(self, name: str, what: Coroutine[Any, Any, Any] | None = None) -> Any:  # noqa: ANN401
         """Take a step; a second passes with each."""
         self.counts[name] += 1
-        result = self.do(what) if what is not None else None
+        result = self.do(self.here.balanced(what))
         self.here.provider.clock.pass_ms(STEP_MS)
         return result
 
@@ -117,7 +117,8 @@ class Acts:
         self.focus = order = pick.of(self.play.orders)
         try:
             if order.paused:
-                pick.of((self.mine, self.turn_of_payments, self.pay_price))(pick)
+                again = (self.mine, self.turn_of_payments, self.pay_price)
+                pick.of((*again, self.hand_in, self.start))(pick)
             elif order.status in ("quoted", "expired"):
                 self.pay_or_tell(pick)
             else:
@@ -132,7 +133,7 @@ class Acts:
             case "processing":
                 return self.hand_in, self.hand_in, self.hand_in, self.fail
             case "ready":
-                return self.turn_of_push, self.download, self.receipt, self.dispute
+                return self.download, self.turn_of_push, self.receipt, self.dispute
             case "posted" | "delivered":
                 return self.receipt, self.receipt, self.dispute, self.download
             case "delivery_failed" if order.digest is None:
@@ -141,17 +142,20 @@ class Acts:
                 return self.download, self.receipt, self.dispute
             case "disputed":
                 return self.answer, self.withdraw, self.ruling, self.receipt, self.give_back
+            case _ if len(self.play.orders) < MAX_ORDERS:
+                return self.quote, self.quote, self.give_back, self.dispute, self.download
             case _:
-                return self.give_back, self.dispute, self.download, self.later
+                return self.later, self.turn_of_payments, self.give_back, self.dispute
 
     def pay_or_tell(self, pick: Picks) -> None:
         """Give notice of a payment that fits, or make one."""
         order = self.order(pick)
         free = [tx for tx in self.play.txs if self._fits(order, tx)]
+        sent = [tx for tx in self.play.pool if tx.sender == order.client and not order.claims]
         if free and pick.one_in(4):
             self.turn_of_scan(pick)
-        elif free:
-            self.tell_of(order, free[-1], pick)
+        elif free or sent:
+            self.tell_of(order, (free or sent)[-1], pick)
         else:
             self.pay_price(pick)
 
@@ -165,7 +169,11 @@ class Acts:
         order, provider = self.order(pick), self.here.provider
         tx = provider.transfer(self.owner(order), max(1, order.due))
         self.play.txs.append(tx)
-        provider.mine(tx, blocks=pick.of((2, 2, 2, 1)))
+        blocks = pick.of((2, 2, 2, 1, 0))
+        if blocks:
+            provider.mine(tx, blocks=blocks)
+        else:
+            self.play.pool.append(tx)
         self.take("pay the price")
 
     def turn_of_push(self, _pick: Picks) -> None:
@@ -259,7 +267,7 @@ class Acts:
 
     def receipt(self, pick: Picks) -> None:
         order, now, shape = self.order(pick), self.here.now, pick.of(SHAPES)
-        client, named = self.owner(order, other=pick.one_in(12)), CONTENTS[pick.one_in(4)]
+        client, named = self.owner(order, other=pick.one_in(12)), CONTENTS[pick.one_in(3)]
         digest = sha256(named).hexdigest() if shape == "documents" else None
         rating, alias = pick.next() % 6 or None, pick.one_in(4)
         ask = client.receipt(order.order_id, named, shape=shape, rating=rating, alias=alias)
@@ -404,6 +412,7 @@ class Acts:
         txs = [tx for block in chain.blocks[-depth:] for tx in block.txs]
         mask, place = pick.next(), pick.next() % depth
         kept = [(tx, place) for n, tx in enumerate(txs) if mask >> (n % 3) & 1]
+        self.play.moved |= {tx.hash for tx in txs}
         self.play.pool += chain.reorg(depth, kept)
         self.take("reorg")
 

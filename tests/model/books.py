@@ -363,7 +363,7 @@ class Books:
             order.nonces[body["nonce"]] = body["notice"]["text"]
 
     def _take_ready(self, order: Shadow, body: Json, at: int) -> None:
-        order.digest, order.ready_ms = body["raw"], at
+        order.digest = body["raw"]
 
     def _take_delivered(self, order: Shadow, body: Json, at: int) -> None:
         order.first_download = True

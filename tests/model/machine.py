@@ -12,6 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.model.acts import MAX_ORDERS, Acts, Picks
 from tests.model.world import World
 
+CHOICES: Final = 12
+"""As many as the longest act takes, and two for which act it is."""
+
 WEIGHTS: Final = {
     "go on": 70,
     "quote": 5,
@@ -47,18 +50,20 @@ TEMPERS: Final[dict[str, dict[str, int]]] = {
     "quarrelsome": {"dispute": 16, "answer": 6, "withdraw": 6, "ruling": 6, "later": 8},
     "generous": {"give back": 12, "refund": 12, "dispute": 8, "receipt": 10},
     "forgetful": {"again": 30, "elsewhere": 20},
-    "slow": {"later": 14, "pay": 20, "all turns": 6},
+    "slow": {"later": 24, "mine": 24, "all turns": 16, "turn": 16},
+    "careless": {"receipt": 40, "hand in": 30, "download": 12},
     "busy": {"start": 10, "hand in": 16, "fail": 10, "download": 8, "turn": 16},
 }
 """What happens more often in plays of some temper: each comes where others rarely come."""
 
-number = st.integers(0, 99)
+choices = st.binary(min_size=CHOICES, max_size=CHOICES)
 
 
 class OrderMachine(Acts, RuleBasedStateMachine):
     """One play. The world that it is played in outlives it."""
 
     world: ClassVar[Callable[[], World]]
+    tempers: ClassVar[tuple[str, ...]] = tuple(TEMPERS)
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,21 +107,21 @@ class OrderMachine(Acts, RuleBasedStateMachine):
         finally:
             self.here.spoiled = not self.fine
 
-    @initialize(temper=st.sampled_from(tuple(TEMPERS)), numbers=st.tuples(number, number, number))
-    def two_quotes(self, temper: str, numbers: tuple[int, ...]) -> None:
-        self.weights = WEIGHTS | TEMPERS[temper]
-        self.quote(Picks((0, *numbers)))
-        self.quote(Picks((1, 0, 0, 0)))
+    @initialize(temper=st.integers(0, len(TEMPERS) - 1), chosen=choices)
+    def two_quotes(self, temper: int, chosen: bytes) -> None:
+        self.weights = WEIGHTS | TEMPERS[self.tempers[temper % len(self.tempers)]]
+        self.quote(Picks(b"\0" + chosen))
+        self.quote(Picks(b"\1" + bytes(CHOICES)))
 
-    @rule(which=st.tuples(number, number), numbers=st.tuples(*[number] * 10))
-    def step(self, which: tuple[int, int], numbers: tuple[int, ...]) -> None:
+    @rule(chosen=choices)
+    def step(self, chosen: bytes) -> None:
         """Do one of the acts that are possible now, by its weight."""
         possible = {name: self.weights[name] for name in self.acts if self._is_possible(name)}
-        left = (which[0] * 100 + which[1]) * sum(possible.values()) // 10_000
+        left = int.from_bytes(chosen[:2]) * sum(possible.values()) >> 16
         for name, weight in possible.items():
             if left < weight:
                 note(name)
-                self.acts[name](Picks(numbers))
+                self.acts[name](Picks(chosen[2:]))
                 return
             left -= weight
 

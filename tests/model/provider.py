@@ -129,7 +129,6 @@ class Provider:
     )
     read_up_to: int = 0
     """The position up to which `news` told everything."""
-    starts: int = 0
 
     def __post_init__(self) -> None:
         self.treasury = Wallet("treasury", self.clock)
@@ -180,7 +179,6 @@ class Provider:
         await self._up.enter_async_context(egress)
         self._pusher = Pusher(app, egress)
         self.app = app
-        self.starts += 1
 
     async def stop(self) -> None:
         """Stop the service; the folder stays."""

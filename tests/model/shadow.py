@@ -91,7 +91,6 @@ class Shadow:
     notice_text: str = ""
     endpoint: str | None = None
     digest: str | None = None
-    ready_ms: int = 0
     first_download: bool = False
     pushed: dict[str, Pushed] = field(default_factory=dict)
     rating: int | None = None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from tests.model.shadow import STATUSES
 from tests.model.theatre import STEPS, Played, play
@@ -15,15 +12,6 @@ from tests.support import faults
 
 PARTS = 4
 PLAYS = 125
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Leave out the log: it would hold what happens in every play."""
-    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=quiet)
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.mark.slow

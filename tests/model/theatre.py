@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.model.machine import OrderMachine
+from tests.model.machine import TEMPERS, OrderMachine
 from tests.model.world import World
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a disk in memory, where there is one
@@ -71,6 +71,7 @@ def play(
     played: Played,
     *,
     phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink),
+    tempers: tuple[str, ...] = tuple(TEMPERS),
 ) -> None:
     """Play so many plays from a seed; what they came to is added to `played`."""
     with stage(played) as found:
@@ -78,6 +79,7 @@ def play(
             "world": staticmethod(found.world),
             "counts": played.acts,
             "failures": played.failures,
+            "tempers": tempers,
         }
         run_state_machine_as_test(
             seed(number)(type("Orders", (OrderMachine,), members)),

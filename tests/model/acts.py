@@ -132,6 +132,8 @@ class Acts:
                 return self.start, self.hand_in, self.pay_or_tell
             case "processing":
                 return self.hand_in, self.hand_in, self.hand_in, self.fail
+            case "ready" if order.push_to_come:
+                return self.turn_of_push, self.turn_of_push, self.download, self.dispute
             case "ready":
                 return self.download, self.turn_of_push, self.receipt, self.dispute
             case "posted" | "delivered":
@@ -199,7 +201,7 @@ class Acts:
     def _endpoint(self, pick: int) -> str | None:
         """Return one that takes pushes, one that refuses them, one that is blocked, or none."""
         url = self.here.provider.receiver.url
-        return (None, None, f"{url}/200", f"{url}/500", "ftp://nowhere.example/")[pick % 5]
+        return (None, f"{url}/200", f"{url}/200", f"{url}/500", "ftp://nowhere.example/")[pick % 5]
 
     def pay(self, pick: Picks) -> None:
         order, provider = self.order(pick), self.here.provider

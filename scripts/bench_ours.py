@@ -22,10 +22,10 @@ from ledger.event import Transfer
 from ledger.finding import ChainView, Finding
 from ledger.order_events import OrderQuoted
 from ledger.receipt import Receipt
-from ledger.service import Ledger, LedgerConfig
+from ledger.service import Ledger
 from ledger.values import UnixMs, new_content_id, new_order_id
+from scripts.bench_making import CHAIN, config_of
 
-CHAIN: Final = "eip155:84532"
 SIGNER: Final = "0x" + "cc" * 20
 
 
@@ -33,19 +33,7 @@ class OurOrders:
     """A ledger on a SQLite file, driven without HTTP."""
 
     def __init__(self, folder: Path) -> None:
-        self._ledger = Ledger(
-            LedgerConfig(
-                data_dir=folder / "data",
-                guard_file=folder / "data.guard",
-                origin="bench.example/ledger",
-                network="base-sepolia",
-                wallet_secret=secrets.token_bytes(32),
-                log_seed=secrets.token_bytes(32),
-                payment_address=f"{CHAIN}:0x{'ee' * 20}",
-                recovery_address="0x" + "bb" * 20,
-                dev_chain=True,
-            )
-        )
+        self._ledger = Ledger(config_of(folder))
         self._ledger.start()
 
     async def run(self, callers: int, seconds: float) -> float:

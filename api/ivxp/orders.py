@@ -46,8 +46,12 @@ async def get_download(request: web.Request) -> web.StreamResponse:
     row = _content(request, view)
 
     def make() -> bytes:
-        body = _envelope(request, view, row)
-        return orjson.dumps(body if asked.strict else body | _superset(request, view, row))
+        text, is_base64 = wire_text(row.value)
+        body = _envelope(request, view, text)
+        if not asked.strict:
+            content = _flat(view, row, text, is_base64=is_base64)
+            body |= _superset(request, view, text, content)
+        return orjson.dumps(body)
 
     response = web.StreamResponse(headers={**VARY, **NO_STORE, "Content-Type": "application/json"})
     key = (view.order_id, route_path(request), asked.strict)
@@ -88,7 +92,7 @@ def _content(request: web.Request, view: OrderView) -> ContentRow:
     return row
 
 
-def _envelope(request: web.Request, view: OrderView, row: ContentRow) -> dict[str, object]:
+def _envelope(request: web.Request, view: OrderView, text: str) -> dict[str, object]:
     """Return the members of the schema: the content is text, hashed as the documents say."""
     ready_at = iso_of(UnixMs(view.status_at[Status.READY]))
     return {
@@ -104,20 +108,21 @@ def _envelope(request: web.Request, view: OrderView, row: ContentRow) -> dict[st
         "deliverable": {
             "type": view.service,
             "format": view.format,
-            "content": wire_text(row.value)[0],
+            "content": text,
         },
         "content_hash": f"sha256:{view.json_digest}",
         "delivered_at": ready_at,
     }
 
 
-def _superset(request: web.Request, view: OrderView, row: ContentRow) -> dict[str, object]:
+def _superset(
+    request: web.Request, view: OrderView, text: str, flat: tuple[str, bool]
+) -> dict[str, object]:
     """Return what single clients need instead, or beside it: the flat content and its hash."""
-    words, _ = wire_text(row.value)
-    inner: object = words
+    inner: object = text
     if route_path(request).startswith(STRUCTURED_PATH):
-        inner = wire_content(words, view.format or "", view.service)
-    content, is_base64 = _flat(view, row)
+        inner = wire_content(text, view.format or "", view.service)
+    content, is_base64 = flat
     return {
         "deliverable": {"type": view.service, "format": view.format, "content": inner},
         "content": content,
@@ -127,13 +132,12 @@ def _superset(request: web.Request, view: OrderView, row: ContentRow) -> dict[st
     }
 
 
-def _flat(view: OrderView, row: ContentRow) -> tuple[str, bool]:
+def _flat(view: OrderView, row: ContentRow, content: str, *, is_base64: bool) -> tuple[str, bool]:
     """Return the flat content and whether it is base64.
 
     The hub's page decodes whatever looks encoded, unless its media type is a text's, and hashes
     what comes out. Such content is encoded here, so that it comes out as it is.
     """
-    content, is_base64 = wire_text(row.value)
     is_text = (view.content_type or "").lower().startswith(_TEXT_TYPES)
     if is_base64 or is_text or not _LIKE_BASE64.fullmatch(content):
         return content, is_base64

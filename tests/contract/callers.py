@@ -22,6 +22,7 @@ OPERATOR, WORKER, OTHER_WORKER, AUDITOR, PARTY = (
     "auditor",
     "party",
 )
+FAR_BLOCK = 1_000_000_000
 ROLES: dict[str, Any] = {
     "operators": account_named(OPERATOR).address,
     "workers": f"{account_named(WORKER).address},{account_named(OTHER_WORKER).address}",
@@ -104,7 +105,11 @@ async def signed_in(service: Service, name: str) -> Caller:
 
 
 async def found_paid(service: Service, kind: str, text: str = "the work", name: str = PARTY) -> str:
-    """Return the id of an order in `paid`: only the watcher saw the payment."""
+    """Return the id of an order in `paid`: only the watcher saw the payment.
+
+    No chain that a service has in a test ever comes to that block, so its node never says that
+    the transfer is gone, and no work is put off.
+    """
     order_id = await service.quote(service.buyer(name), kind, text)
     ledger = service.app[LEDGER]
     order = await ledger.order(order_id)
@@ -114,14 +119,14 @@ async def found_paid(service: Service, kind: str, text: str = "the work", name: 
         tx_hash="0x" + sha256(order_id.encode()).hexdigest(),
         ordinal=0,
         log_index=0,
-        block_number=100,
+        block_number=FAR_BLOCK,
         block_hash="0x" + "ab" * 32,
         block_time=order.terms.pay_by - 10,
         sender=order.client.rpartition(":")[2],
         recipient=order.terms.payment_address,
         amount=order.terms.price,
     )
-    finding = Finding(transfer.tx_hash, ChainView.MINED, (transfer,), depth=3, head_number=102)
+    finding = Finding(transfer.tx_hash, ChainView.MINED, (transfer,), depth=3, head_number=FAR_BLOCK + 2)
     receipt = await ledger.execute(order_id, RecordTransfers(finding, None, ledger.clock()))
     assert await service.app[RUNNER].wait_for(receipt.stream.position, WAIT_SECONDS)
     return order_id

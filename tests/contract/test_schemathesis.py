@@ -39,10 +39,10 @@ from api.keys import LEDGER, TOKENS
 from api.openapi_parameters import EVENTS
 from api.routes import ORDER_PART, Route
 from api.sync import AFTER_POSITION
-from ledger.commands import FailHandler, StartProcessing
+from ledger.commands import FailHandler
 from scripts.buyer import Buyer
 from scripts.devchain import DevChain
-from tests.contract.callers import OPERATOR, ROLES, found_paid
+from tests.contract.callers import OPERATOR, ROLES
 from tests.contract.fuzzing import World, dispute
 from tests.contract.kit import Service, paid_order, path_of, payer, serving
 from tests.support.chain import account_named
@@ -133,7 +133,7 @@ async def orders_by_path(service: Service, chain: DevChain, buyer: Buyer) -> dic
 async def order_at(service: Service, chain: DevChain, buyer: Buyer, path: str) -> str:
     """Return a new order with which something can be done at a path."""
     if path.startswith("/v1/work"):
-        return await waiting_at(service, path)
+        return await waiting_at(service, chain, buyer, path)
     if path.endswith(("/deliver", "/payment", "/delivery")):
         return await service.quote(buyer)
     order_id = await paid_order(service, chain, buyer)
@@ -144,12 +144,15 @@ async def order_at(service: Service, chain: DevChain, buyer: Buyer, path: str) -
     return order_id
 
 
-async def waiting_at(service: Service, path: str) -> str:
-    """Return a paid order: untouched, begun for who gives up, failed for who begins again."""
-    order_id, ledger = await found_paid(service, "by_hand"), service.app[LEDGER]
-    if path.endswith(("/fail", "/retry")):
-        await ledger.execute(order_id, StartProcessing("worker", ledger.clock()))
+async def waiting_at(service: Service, chain: DevChain, buyer: Buyer, path: str) -> str:
+    """Return an order that waits for a worker; for who begins again, one whose work failed.
+
+    The transfer is a real one: the service looks for it on the chain again, and a made up one
+    would be orphaned, and its work put off, as soon as the chain is longer than it claims.
+    """
+    order_id = await paid_order(service, chain, buyer, "by_hand")
     if path.endswith("/retry"):
+        ledger = service.app[LEDGER]
         failed = FailHandler(attempts=1, detail="no time", now=ledger.clock())
         receipt = await ledger.execute(order_id, failed)
         await service.views_have(receipt.stream.position)

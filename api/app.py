@@ -18,6 +18,8 @@ from api.catalog import load_catalog, load_handlers
 from api.config import Settings
 from api.cors import Cors
 from api.errors import errors_as_json
+from api.feeds.desk import DESK, Desk
+from api.feeds.routes import FEED_ROUTES
 from api.followers import Followers
 from api.gate import CORS, add_headers, answer_options, limit_writes
 from api.handout import HandOuts
@@ -71,6 +73,7 @@ from ledger.errors import ChainUnavailable
 from ledger.log_events import ChainBound
 from ledger.rpc import RpcEndpoint, RpcPool
 from ledger.service import Clock, Ledger, LedgerConfig, system_clock
+from projections.feed_reader import FeedReader
 from projections.reader import ViewReader
 from projections.runner import Runner
 
@@ -82,6 +85,7 @@ ROUTES: Final[list[Route]] = [
     *LOG_ROUTES,
     *ADMIN_ROUTES,
     *ORDER_ROUTES,
+    *FEED_ROUTES,
     *OPS_ROUTES,
     *OPENAPI_ROUTES,
 ]
@@ -168,6 +172,9 @@ def _with(config: LedgerConfig) -> Part:
             stack.callback(ledger.stop)
             app[VIEWS] = ViewReader(path)
             stack.callback(app[VIEWS].close)
+            feeds = FeedReader(path)
+            stack.callback(feeds.close)
+            app[DESK] = Desk(ledger, runner, feeds)
             app[BACKGROUND] = Background()
             stack.push_async_callback(app[BACKGROUND].close)
             yield

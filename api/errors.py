@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from api.answers import LEDGER_HEAD, json_response, ledger_block, ledger_head
 from api.body import BodyTimeout, BodyTooLarge
+from api.feeds.limits import TooManyCursors
 from api.hooks import HookUnavailable
 from api.idempotency import KeyInFlight, KeyReused
 from api.ivxp.negotiation import VARY, is_strict
@@ -24,6 +25,16 @@ from api.sync import ViewsBehind
 from api.tokens import Forbidden, TokenRefused
 from api.wellknown import WalletMismatch
 from api.witnesses import NotWitnessed
+from ledger.cursor_errors import (
+    CursorBlocked,
+    CursorExists,
+    CursorRefused,
+    FeedMoved,
+    GenerationChanged,
+    LeaseHeld,
+    NotHandedOut,
+    StaleLease,
+)
 from ledger.errors import (
     ChainUnavailable,
     Conflict,
@@ -61,11 +72,20 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     Fork: 409,
     KeyInFlight: 409,
     Rejected: 409,
+    CursorBlocked: 409,
+    CursorExists: 409,
+    CursorRefused: 409,
+    LeaseHeld: 409,
+    StaleLease: 409,
+    TooManyCursors: 409,
     Gone: 410,
+    GenerationChanged: 410,
     KeyReused: 422,
+    NotHandedOut: 422,
     WalletMismatch: 422,
     RateLimited: 429,
     ChainUnavailable: 503,
+    FeedMoved: 503,
     HookUnavailable: 503,
     NotWitnessed: 503,
     Overloaded: 503,
@@ -135,14 +155,18 @@ def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retryable:
         body["retryable"] = True
-        wait = error.retry_after if isinstance(error, RateLimited) else RETRY_AFTER_SECONDS
-        headers["Retry-After"] = str(wait)
+        headers["Retry-After"] = str(_wait(error))
     if isinstance(error.receipt, Receipt):
         ledger = request.app[LEDGER]
         headers[LEDGER_HEAD] = ledger_head(error.receipt.head)
         if error.receipt.stream.seq:
             body["ledger"] = ledger_block(ledger, error.receipt)
     return json_response(_shown(request, body), status=status, headers=headers)
+
+
+def _wait(error: LedgerError) -> int:
+    """Return after how many seconds it may go better."""
+    return error.retry_after if isinstance(error, RateLimited | LeaseHeld) else RETRY_AFTER_SECONDS
 
 
 def _shown(request: web.Request, body: dict[str, object]) -> dict[str, object]:

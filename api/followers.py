@@ -25,10 +25,15 @@ class Followers:
         self.closing = False
 
     @contextmanager
-    def following(self, order_id: str, address: str) -> Iterator[asyncio.Event]:
-        """Return what is set each time the order has moved; raises `Overloaded` at the limits."""
+    def following(
+        self, order_id: str, address: str, most: int = MAX_PER_ORDER
+    ) -> Iterator[asyncio.Event]:
+        """Return what is set each time the order, or feed, has moved.
+
+        Raises `Overloaded` at the limits; `most` is that of this order or feed.
+        """
         own = self._waiting.get(order_id, set())
-        crowded = len(own) >= MAX_PER_ORDER or self._of[address] >= MAX_PER_ADDRESS
+        crowded = len(own) >= most or self._of[address] >= MAX_PER_ADDRESS
         if self._count >= self._max or crowded:
             raise Overloaded("too many streams are open; ask for the status instead")
         moved = asyncio.Event()

@@ -22,6 +22,7 @@ from ledger.errors import LedgerError, NotFound
 BEARER: Final = "bearer"
 JSON: Final = "application/json"
 OK: Final = "200"
+CREATED: Final = "201"
 UNCHANGED: Final = "304"
 FAULT: Final = "500"
 FAULT_TEXT: Final = "`INTERNAL_ERROR`: The service failed; the fault is ours."
@@ -88,6 +89,8 @@ def _parameters(route: Route, components: Components) -> list[Schema]:
 
 def _responses(route: Route, components: Components) -> Schema:
     found = {OK: _success(route, components)}
+    if route.creates:
+        found[CREATED] = _success(route, components)
     if route.has_etag:
         found[UNCHANGED] = _answer(components, "The caller has this version.", always=["ETag"])
     for status, errors in errors_by_status(route).items():

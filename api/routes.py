@@ -48,6 +48,8 @@ class Route:
     errors: frozenset[type[LedgerError]] = frozenset()
     pattern: str = ""
     """The path with the server's own patterns, where a placeholder may hold a slash."""
+    creates: bool = False
+    """What was not there before is answered with 201, the same again with 200."""
     bytes_are_the_key: bool = False
     """The same bytes always get the first answer here, so an `Idempotency-Key` adds nothing."""
 

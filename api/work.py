@@ -40,9 +40,9 @@ _PLACE: Final = r"^[0-9]{1,15}\.ivxp-[0-9a-f-]{36}$"
 _WAITING: Final = (Status.PAID, Status.PROCESSING)
 
 
-def _number(text: object) -> object:
+def plain_number(text: object) -> object:
     """Return the number that a query holds as text; other forms of numbers are left to fail."""
-    plain = isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text, re.ASCII)
+    plain = isinstance(text, str) and re.fullmatch(r"[0-9]{1,15}", text, re.ASCII)
     return int(str(text)) if plain else text
 
 
@@ -52,7 +52,7 @@ WorkerName = Annotated[str, StringConstraints(max_length=64)]
 class WorkQuery(Message):
     """GET /v1/work; `after` is the `next` of another page."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_number)] = DEFAULT_LIMIT
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(plain_number)] = DEFAULT_LIMIT
     after: Annotated[str, StringConstraints(pattern=_PLACE)] | None = None
 
 

@@ -34,7 +34,8 @@ from ledger.values import LOG_STREAM, UnixMs
 SALT_BYTES: Final = 16
 SALTS_PER_DRAW: Final = 64
 
-Decide = Callable[[Any, Claimed], Decision]
+Decide = Callable[[Any, Claimed, UnixMs], Decision]
+"""From a stream's state, the claims asked for, and the time that the events will carry."""
 
 _CLAIMING: Final = (
     PaymentVerified,
@@ -173,7 +174,7 @@ class Batch:
             self._require_new(task)
             head = self._head(task.stream)
             known = self._claimed(task.transfers)
-            decision = task.decide(head.state, known)
+            decision = task.decide(head.state, known, max(self.last_at, task.now))
             self._seal(task, head, decision)
         except Exception as error:  # noqa: BLE001 - a bug in one command must not fail its neighbours
             self.refused.append((task, error))

@@ -35,6 +35,7 @@ from ledger.order_events import (
     ProcessingStarted,
     PushAttempted,
     QuoteExpired,
+    ReceiptRecorded,
 )
 from ledger.payment_events import (
     MoneyEvent,
@@ -153,6 +154,9 @@ def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
             return changed(order, erased=order.erased | set(event.content_ids))
         case CommandRefused():
             return changed(order, refusals=(*order.refusals, (event.client.text, event.code)))
+        case ReceiptRecorded():
+            told = (event.leaf, event.said, event.receiver.signer)
+            return changed(order, receipts=order.receipts | {told})
         case _:
             assert_never(event)
 
@@ -272,11 +276,11 @@ def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
             return changed(
                 order,
                 dispute=replace(dispute, open=False, withdrawn=True),
-                withdrawals=order.withdrawals | {event.client.text},
+                endings=order.endings | {event.client.text},
             )
         case DisputeRuled():
             ruled = replace(dispute, open=False, ruled=event.outcome, ruled_amount=event.amount)
-            return changed(order, dispute=ruled)
+            return changed(order, dispute=ruled, endings=order.endings | {event.arbiter.text})
         case _:
             assert_never(event)
 

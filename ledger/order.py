@@ -124,9 +124,12 @@ class Order:
     confirmation: DeliveryConfirmed | None = None
     dispute: Dispute | None = None
     disputed_by: DeliveryDisputed | None = None
-    withdrawals: frozenset[str] = frozenset()
+    endings: frozenset[str] = frozenset()
+    """The texts that withdrew or ruled on a dispute: each does so once."""
     acceptance_lapsed: bool = False
     refusals: tuple[tuple[str, str], ...] = ()
+    receipts: frozenset[tuple[str, str, str]] = frozenset()
+    """What was acknowledged: the event's leaf, what was said of it, and by which wallet."""
     not_before: int | None = None
     """The newest block when it was quoted: what that block or an older one moved came before."""
 

@@ -245,6 +245,23 @@ class CommandRefused(Event):
     client: ClientText
 
 
+class ReceiptRecorded(Event):
+    """A party signed that it has an event, or what it made of it. It changes no status.
+
+    `leaf` is the event's, which lies in this order at `position`; `sender` is who caused it. Proves
+    that the receiver's wallet signed; what it did with the event is its own word.
+    """
+
+    kind: ClassVar[str] = "receipt_recorded"
+    actor: ClassVar[Actor] = "client"
+    position: Annotated[int, Field(ge=1, lt=2**53)]
+    leaf: Digest
+    sender: Literal["provider", "client"]
+    said: Literal["received", "read", "processed", "rejected"]
+    content_hash: Digest | None = None
+    receiver: ClientText
+
+
 OrderEvent = (
     OrderQuoted
     | MoneyEvent
@@ -267,4 +284,5 @@ OrderEvent = (
     | DisputeRuled
     | ContentErased
     | CommandRefused
+    | ReceiptRecorded
 )

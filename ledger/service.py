@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,9 @@ from typing import Final
 
 from ledger.batch import Remember, Task
 from ledger.checkpoint import LogKey
+from ledger.cursor import decide_cursor
+from ledger.cursor_commands import CursorCommand
+from ledger.cursor_events import CursorState
 from ledger.decide import OrderCommand, decide, transfers_of
 from ledger.decide_log import LogCommand, decide_log
 from ledger.decision import Claimed, Decision, decided
@@ -20,14 +22,14 @@ from ledger.entry import SignedEvent, read_entry
 from ledger.errors import Misconfigured, VerificationError
 from ledger.event import Transfer
 from ledger.guard import Guard
-from ledger.log import LogState, record_unattributed, require_settings
+from ledger.log import LogState, record_unattributed
 from ledger.log_events import KEY_KINDS, ChainBound, Continues, LogOpened
+from ledger.opening import check_settings, lock_folder, open_store
 from ledger.order import Order
 from ledger.proofs import Proofs
 from ledger.receipt import Receipt, SignedHead
 from ledger.signing import Signer
-from ledger.store import SqliteStore
-from ledger.store_sqlite import STORE_ERRORS, ContentRow
+from ledger.store_sqlite import ContentRow
 from ledger.values import LOG_STREAM, UnixMs, order_stream
 from ledger.writer import Writer
 
@@ -76,9 +78,9 @@ class Ledger:
         self.origin: Final = config.origin
         self.signer: Final = Signer(config.wallet_secret)
         self.log_key: Final = LogKey(config.origin, config.log_seed)
-        self._lock = _lock(config.data_dir / "ledger.lock")
+        self._lock = lock_folder(config.data_dir / "ledger.lock")
         try:
-            self.store: Final = _store(config.data_dir / "ledger.db")
+            self.store: Final = open_store(config.data_dir / "ledger.db")
         except BaseException:
             os.close(self._lock)
             raise
@@ -91,7 +93,7 @@ class Ledger:
         )
         try:
             wanted = self._wanted(config)
-            self._guard.log_vkeys = _check_settings(self.store, wanted)
+            self._guard.log_vkeys = check_settings(self.store, wanted)
             self._check_guard(config.guard_file)
             self._writer = Writer(
                 self.store,
@@ -152,19 +154,34 @@ class Ledger:
         transaction of its events.
         """
 
-        def decide_order(state: Order | None, claimed: Claimed) -> Decision:
+        def decide_order(state: Order | None, claimed: Claimed, _at: UnixMs) -> Decision:
             return decide(state, command, claimed)
 
         stream = order_stream(order_id)
         task = Task(stream, decide_order, command.now, transfers_of(command), content, remember)
         return await self._writer.submit(task)
 
+    async def act_on_cursor(self, stream: str, command: CursorCommand) -> Receipt:
+        """Decide an act on a cursor and make it durable; raises what it was refused with."""
+
+        def decide_act(state: CursorState | None, _claimed: Claimed, at: UnixMs) -> Decision:
+            return decide_cursor(state, command, at)
+
+        return await self._writer.submit(Task(stream, decide_act, command.now))
+
+    async def cursor(self, stream: str) -> CursorState | None:
+        """Return a cursor as committed, or None if it was never opened."""
+        head = self._writer.cache.get(stream)
+        if head is None:
+            head = await asyncio.to_thread(self.store.load, stream)
+        return head.state if isinstance(head.state, CursorState) else None
+
     async def bind_chain(self, bound: ChainBound) -> None:
         """Record the chain at first contact; later it must be the same one."""
         known = self.log_state.chain
         if known is None:
             await self._writer.submit(
-                Task(LOG_STREAM, lambda state, _: _bind(state, bound), self.clock())
+                Task(LOG_STREAM, lambda state, _, __: _bind(state, bound), self.clock())
             )
         elif not known.is_same_chain(bound):
             msg = f"the ledger was made on {known.chain} with genesis {known.genesis_hash}"
@@ -173,7 +190,7 @@ class Ledger:
     async def change_keys(self, command: LogCommand) -> Receipt:
         """Add or revoke a key, or close the log; raises the `LedgerError` it was refused with."""
 
-        def decide_keys(state: LogState | None, _claimed: Claimed) -> Decision:
+        def decide_keys(state: LogState | None, _claimed: Claimed, _at: UnixMs) -> Decision:
             if state is None:
                 raise VerificationError("the ledger has no genesis")
             return decide_log(state, command)
@@ -184,7 +201,7 @@ class Ledger:
         """Record transfers that no order can be named for, once each; they stay claimable."""
         keys = tuple(transfer.key for transfer in transfers)
 
-        def decide_log(state: LogState | None, claimed: Claimed) -> Decision:
+        def decide_log(state: LogState | None, claimed: Claimed, _at: UnixMs) -> Decision:
             return record_unattributed(state, transfers, claimed)
 
         return await self._writer.submit(Task(LOG_STREAM, decide_log, self.clock(), keys))
@@ -244,31 +261,10 @@ class Ledger:
     def _open_log(self, wanted: LogOpened) -> None:
         if self.store.size():
             return
-        task = Task(LOG_STREAM, lambda _state, _claimed: decided(wanted), self.clock())
+        task = Task(LOG_STREAM, lambda _state, _claimed, _at: decided(wanted), self.clock())
         answer = self._writer.run([task])[0]
         if isinstance(answer, Exception):
             raise answer
-
-
-def _store(path: Path) -> SqliteStore:
-    """Open the store, or say which file is at fault: a damaged one is no bug of ours."""
-    try:
-        return SqliteStore(path)
-    except STORE_ERRORS as error:
-        msg = f"{path} cannot be opened as a ledger: {error}"
-        raise Misconfigured(msg) from error
-
-
-def _check_settings(store: SqliteStore, wanted: LogOpened) -> frozenset[str]:
-    """Name the setting that differs, before a key that differs fails to verify.
-
-    Returns the log keys that may have signed the last head: a new one is followed by a restart.
-    """
-    state = store.load(LOG_STREAM).state
-    if not isinstance(state, LogState):
-        return frozenset({wanted.log_key})
-    require_settings(state, wanted)
-    return state.log_keys
 
 
 def _bind(state: LogState | None, bound: ChainBound) -> Decision:
@@ -278,15 +274,3 @@ def _bind(state: LogState | None, bound: ChainBound) -> Decision:
         msg = "the ledger is bound to another chain"
         raise Misconfigured(msg)
     return decided(bound)
-
-
-def _lock(path: Path) -> int:
-    """Hold the data folder for this process; two writers of one file are one too many."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        msg = f"another process uses {path.parent}"
-        raise Misconfigured(msg) from error
-    return handle

@@ -30,7 +30,7 @@ from ledger.store_sqlite import (
 )
 from ledger.stream import StreamHead, head_of
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes, Tree
-from ledger.values import UnixMs, stream_key
+from ledger.values import UnixMs, is_cursor, stream_key
 from ledger.wal import WalKeeper
 
 CACHED_LEAVES: Final = 4 * TILE_WIDTH
@@ -72,6 +72,8 @@ class SqliteStore:
         self._recorder.insert_events(
             (), groups=groups, first_position=first_position, grow=grow, accepted=accepted
         )
+        if any(group.erased for group in groups):
+            self._wal.emptier.start()
         if self._wal.should_restart():
             self._restart_wal()
         return accepted
@@ -110,6 +112,14 @@ class SqliteStore:
         )
         return [(row[0], row[1]) for row in rows]
 
+    def _newest(self, stream: str) -> list[tuple[int, bytes]]:
+        rows = self._reader().execute(
+            "SELECT rowid, state FROM stored_events WHERE originator_id=?"
+            " ORDER BY originator_version DESC LIMIT 1",
+            (stream_key(stream),),
+        )
+        return [(row[0], row[1]) for row in rows]
+
     def read_kinds(self, stream: str, kinds: Sequence[str]) -> list[tuple[int, bytes]]:
         """Return the (position, entry) pairs of some kinds of one stream, in its order."""
         rows = self._reader().execute(
@@ -120,8 +130,12 @@ class SqliteStore:
         return [(row[0], row[1]) for row in rows]
 
     def load(self, stream: str) -> StreamHead:
-        """Return a stream folded; of one without events, the empty head."""
-        return head_of(stream, self.read_stream(stream))
+        """Return a stream folded; of one without events, the empty head.
+
+        A cursor's events hold all of it: however long its history, only the newest one is read.
+        """
+        newest = is_cursor(stream)
+        return head_of(stream, self._newest(stream) if newest else self.read_stream(stream))
 
     def load_tree(self) -> Tree:
         """Return the growing tree as the newest batch left it.

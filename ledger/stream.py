@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ledger.cursor import evolve_cursor
 from ledger.entry import SignedEvent, read_entry
 from ledger.errors import InvalidInput
 from ledger.evolve import evolve
 from ledger.log import evolve_log
-from ledger.values import LOG_STREAM, ZERO_LEAF
+from ledger.values import LOG_STREAM, ZERO_LEAF, is_cursor
 
 CACHED_STREAMS: Final = 20_000
 
@@ -43,6 +44,8 @@ def evolver_of(stream: str) -> Evolve:
         return evolve
     if stream == LOG_STREAM:
         return evolve_log
+    if is_cursor(stream):
+        return evolve_cursor
     msg = f"no rules for a stream named {stream!r}"
     raise InvalidInput(msg)
 

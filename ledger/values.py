@@ -87,6 +87,27 @@ def order_of_stream(stream: str) -> OrderId:
     return OrderId(stream.removeprefix("order/"))
 
 
+def is_order(stream: str) -> bool:
+    """Whether a stream is an order's."""
+    return stream.startswith("order/")
+
+
+def cursor_stream(party: str, name: str) -> str:
+    """Return the stream name of a party's cursor."""
+    return f"cursor/{party}/{name}"
+
+
+def is_cursor(stream: str) -> bool:
+    """Whether a stream is a cursor's: its newest event alone says where it stands."""
+    return stream.startswith("cursor/")
+
+
+def cursor_of_stream(stream: str) -> tuple[str, str]:
+    """Return the party and the name in the stream name of a cursor."""
+    party, _, name = stream.removeprefix("cursor/").partition("/")
+    return party, name
+
+
 def stream_key(stream: str) -> str:
     """Return the hex key a stream is stored under: the order's own UUID, else uuid5 of its name."""
     order_id = stream.removeprefix("order/")

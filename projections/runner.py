@@ -16,9 +16,11 @@ from sqlite_utils import Database
 from ledger.evolve import evolve, fold
 from ledger.order import Order
 from ledger.service import Placed
-from ledger.values import order_of_stream
+from ledger.values import is_cursor, is_order, order_of_stream
+from projections.cursors import write_cursors
+from projections.feeds import GENERATION, Entry, FeedWriter, entries_of
 from projections.orders import Row, history_row, order_row
-from projections.schema import open_views
+from projections.schema import open_views, rebuild
 from projections.work import work_of
 
 BATCH: Final = 500
@@ -40,16 +42,24 @@ class CursorConflict(Exception):
     """Another process moved the views' position; this one must read it anew."""
 
 
+def feed_key(party: str) -> str:
+    """Return what `moved` calls a party's feed."""
+    return f"feed/{party}"
+
+
 class Projector:
     """Applies events to views.db. For one thread."""
 
     def __init__(self, source: EventSource, path: Path) -> None:
         self._source = source
         self._db: Database = open_views(path)
+        if self._stored("feeds") != GENERATION:
+            rebuild(self._db, GENERATION)
+        self._feeds = FeedWriter(self._db.conn)
         self._orders: OrderedDict[str, Order] = OrderedDict()
-        self.position: int = self._stored_position()
+        self.position: int = self._stored("views")
         self.moved: frozenset[str] = frozenset()
-        """The orders of the newest batch."""
+        """What the newest batch moved: orders by their ids, feeds by `feed_key`."""
 
     def step(self) -> bool:
         """Apply the next batch of events; return False if there is none."""
@@ -71,17 +81,31 @@ class Projector:
     def _apply(self, events: list[Placed]) -> None:
         rows: dict[str, Row] = {}
         history: list[Row] = []
+        told: list[Entry] = []
         for placed in events:
-            if placed.signed.stream.startswith("order/"):
+            order = None
+            if is_order(placed.signed.stream):
                 order = self._evolved(placed)
                 rows[order.id] = order_row(order, placed.position)
                 history.append(history_row(placed))
+            told += entries_of(placed, order)
+        feeds = self._store(events, rows, history, told)
+        moved = frozenset(rows) | {feed_key(party) for party in feeds}
+        self.position, self.moved = events[-1].position, moved
+
+    def _store(
+        self, events: list[Placed], rows: dict[str, Row], history: list[Row], told: list[Entry]
+    ) -> frozenset[str]:
+        """Write a batch, all of it or nothing; return whose feeds grew."""
+        self._feeds.forget()
         with self._db.atomic():
             # The position moves first: it takes the write lock, and losing the race ends here. A
             # crash before the commit leaves the views as they were, one after it all of the batch.
             self._advance(events[-1].position)
             self._write(rows, history)
-        self.position, self.moved = events[-1].position, frozenset(rows)
+            feeds = self._feeds.write(told)
+            write_cursors(self._db.conn, (p for p in events if is_cursor(p.signed.stream)))
+        return feeds
 
     def _write(self, rows: dict[str, Row], history: list[Row]) -> None:
         if not rows:
@@ -127,13 +151,13 @@ class Projector:
             (position, self.position),
         )
         if moved.rowcount != 1:
-            self.position = self._stored_position()
+            self.position = self._stored("views")
             msg = f"the views stand at {self.position} already"
             raise CursorConflict(msg)
 
-    def _stored_position(self) -> int:
-        row = self._db.conn.execute("SELECT position FROM tracking WHERE name='views'").fetchone()
-        return int(row[0])
+    def _stored(self, name: str) -> int:
+        query = "SELECT position FROM tracking WHERE name=?"
+        return int(self._db.conn.execute(query, (name,)).fetchone()[0])
 
 
 class Runner:
@@ -150,7 +174,7 @@ class Runner:
         self._failed_at: int | None = None
         self.position = 0
         self.on_progress: Callable[[frozenset[str]], None] = lambda _moved: None
-        """Called in the runner's thread after each batch, with the orders that it moved."""
+        """Called in the runner's thread after each batch, with what it moved."""
 
     def start(self) -> None:
         """Catch up once, then follow in a thread."""

@@ -10,7 +10,8 @@ from sqlite_utils import Database, Migrations
 
 migrations: Final = Migrations("views")
 
-TABLES: Final = frozenset({"tracking", "orders", "history", "work", "_sqlite_migrations"})
+VIEWS: Final = ("orders", "history", "work", "feed", "cursors", "hand_outs", "parked")
+TABLES: Final = frozenset({"tracking", "_sqlite_migrations", *VIEWS})
 
 
 @migrations()
@@ -102,6 +103,44 @@ def m006_disputes(db: Database) -> None:
     for name in ("orders", "history", "work"):
         db.table(name).delete_where()
     db.execute("UPDATE tracking SET position=0")
+
+
+@migrations()
+def m007_feeds(db: Database) -> None:
+    """Give every party's events numbers, and show the cursors. The rows are made anew."""
+    db.execute(
+        "CREATE TABLE feed (party TEXT NOT NULL, pos INTEGER NOT NULL, position INTEGER NOT NULL,"
+        " type TEXT NOT NULL, PRIMARY KEY (party, pos)) STRICT, WITHOUT ROWID"
+    )
+    # Of the types that a filter lets through, each is one look into this index.
+    db.execute("CREATE INDEX feed_by_type ON feed (party, type, pos)")
+    db.execute(
+        "CREATE TABLE cursors (party TEXT NOT NULL, name TEXT NOT NULL, opened_ms INTEGER NOT NULL,"
+        " state TEXT NOT NULL, PRIMARY KEY (party, name)) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE hand_outs (party TEXT NOT NULL, name TEXT NOT NULL, token INTEGER NOT NULL,"
+        " generation INTEGER NOT NULL, holder TEXT NOT NULL, first INTEGER NOT NULL,"
+        " last INTEGER NOT NULL, attempt INTEGER NOT NULL, transport TEXT NOT NULL,"
+        " handed_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, replays TEXT,"
+        " acked_through INTEGER, acked_ms INTEGER, ended TEXT, ended_ms INTEGER,"
+        " PRIMARY KEY (party, name, token)) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE parked (party TEXT NOT NULL, name TEXT NOT NULL, position INTEGER NOT NULL,"
+        " attempts INTEGER NOT NULL, by TEXT NOT NULL, reason TEXT, parked_ms INTEGER NOT NULL,"
+        " PRIMARY KEY (party, name, position)) STRICT, WITHOUT ROWID"
+    )
+    db.table("tracking").insert({"name": "feeds", "position": 0})
+
+
+def rebuild(db: Database, generation: int) -> None:
+    """Empty the views, to be made anew with the feeds of this generation."""
+    with db.atomic():
+        for name in VIEWS:
+            db.table(name).delete_where()
+        db.execute("UPDATE tracking SET position=0 WHERE name='views'")
+        db.execute("UPDATE tracking SET position=? WHERE name='feeds'", (generation,))
 
 
 def open_views(path: Path) -> Database:

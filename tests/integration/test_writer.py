@@ -75,7 +75,7 @@ def test_a_refused_command_fails_alone(ledger: Ledger) -> None:
 
 
 def test_a_bug_in_one_command_fails_alone(ledger: Ledger) -> None:
-    def decide(_state: object, _claimed: Claimed) -> Decision:
+    def decide(_state: object, _claimed: Claimed, _at: UnixMs) -> Decision:
         raise RuntimeError("a bug")
 
     broken = Task(order_stream(order_id(2)), decide, NOW)

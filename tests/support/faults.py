@@ -74,7 +74,7 @@ def order_id(number: int) -> str:
 def task(number: int, command: OrderCommand, content: tuple[ContentRow, ...] = ()) -> Task:
     """Return a command of the order of that number, as `Ledger.execute` makes it."""
 
-    def decide_order(state: Order | None, claimed: Claimed) -> Decision:
+    def decide_order(state: Order | None, claimed: Claimed, _at: UnixMs) -> Decision:
         return decide(state, command, claimed)
 
     stream = order_stream(order_id(number))

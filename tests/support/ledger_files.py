@@ -130,7 +130,7 @@ class Teller:
 
     async def log(self, *events: Event) -> None:
         """Append events of the log itself."""
-        task = Task(LOG_STREAM, lambda _state, _claimed: decided(*events), self.tick())
+        task = Task(LOG_STREAM, lambda _state, _claimed, _at: decided(*events), self.tick())
         await self.ledger._writer.submit(task)
 
     async def quote(self, client: str = CLIENT.account) -> Story:

@@ -1,0 +1,1 @@
+"""Feeds and cursors over HTTP: docs/cursors.md."""

@@ -144,7 +144,7 @@ def _given(wish: Wish, done: Done, leased: CursorLeased | None) -> tuple[Place, 
             if leased.first <= place.pos <= leased.to and place.pos not in skipped
         )
     lease = state.lease
-    if lease is None or not _is_hers(lease, wish, state):
+    if lease is None or wish.pipeline or not _is_hers(lease, wish, state):
         return ()
     return (lease.replays or outstanding(state, feed, lease))[: wish.limit]
 

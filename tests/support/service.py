@@ -38,11 +38,14 @@ class Service:
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
-    def start(self) -> None:
-        """Start and wait for the line that says where it listens."""
+    def start(self, *command: str) -> None:
+        """Start and wait for the line that says where it listens.
+
+        `command` is the module to run, with arguments, where it is not the service as it is.
+        """
         with self.errors.open("a") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "scripts.cli", "serve"],
+                [sys.executable, "-m", *(command or ("scripts.cli", "serve"))],
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -56,6 +59,12 @@ class Service:
     def kill(self) -> None:
         """End the process as a power cut would end it."""
         self._end(signal.SIGKILL)
+
+    def died(self) -> None:
+        """Take note that the process has ended itself with SIGKILL."""
+        assert self._process is not None
+        assert self._process.wait(READY_SECONDS) == -signal.SIGKILL
+        self.kill()
 
     def stop(self) -> int:
         """Ask the process to end and return its exit code."""

@@ -28,6 +28,7 @@ EVERYBODY: Final = frozenset(Role)
 _STAFF: Final = frozenset({Role.OPERATOR, Role.WORKER})
 _HOST: Final = re.compile(r"[a-z0-9.:\[\]-]{1,253}", re.ASCII)
 _BEARER: Final = "bearer "
+_BEARER_WORD: Final = "bearer."
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 Wallet = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
@@ -115,7 +116,8 @@ async def post_revoke(request: web.Request) -> web.Response:
     said, caller = await read_model(request, RevokeRequest), request[CALLER]
     if said.token_id is not None and said.wallet is not None:
         raise InvalidInput("name a token_id or a wallet, not both")
-    revoked, now = request.app[TOKENS].revoked, request.app[LEDGER].clock()
+    tokens, now = request.app[TOKENS], request.app[LEDGER].clock()
+    revoked = tokens.revoked
     operator = Role.OPERATOR in caller.roles
     try:
         if said.wallet is not None:
@@ -125,8 +127,10 @@ async def post_revoke(request: web.Request) -> web.Response:
             await asyncio.to_thread(revoked.wallet, wallet, now)
             return json_response({"revoked": {"wallet": wallet}})
         token_id = said.token_id or caller.token_id
-        _require(operator or token_id == caller.token_id)
         own = token_id == caller.token_id
+        # Who holds a token for one order has given none.
+        given = caller.order is None and tokens.is_given_by(token_id, caller.wallet)
+        _require(operator or own or given)
         until = UnixMs(caller.expires_ms if own else now + MAX_LIFE_MS)
         await asyncio.to_thread(revoked.token, token_id, until, now)
     except OSError as error:
@@ -155,11 +159,24 @@ async def require_role(request: web.Request, handler: Handler) -> web.StreamResp
 
 def presented(request: web.Request) -> Caller:
     """Return the caller that the request's token stands for, or raise `TokenRefused`."""
-    headers = request.headers.getall("Authorization", [])
+    headers = request.headers.getall("Authorization", []) or _offered(request)
     if len(headers) != 1 or not headers[0].lower().startswith(_BEARER):
         raise TokenRefused("send Authorization: Bearer with a token of POST /v1/auth/token")
     token = headers[0][len(_BEARER) :].strip()
     return request.app[TOKENS].read(token, request.app[LEDGER].clock())
+
+
+def _offered(request: web.Request) -> list[str]:
+    """Return what a page in a browser sends for `Authorization` when it opens a WebSocket.
+
+    It can set no header of its own, so the token comes as one of the protocols that it offers.
+    """
+    route = route_of(request)
+    if route is None or not route.upgrades:
+        return []
+    words = ",".join(request.headers.getall("Sec-WebSocket-Protocol", [])).split(",")
+    tokens = [word.strip() for word in words if word.strip().startswith(_BEARER_WORD)]
+    return [_BEARER + token.removeprefix(_BEARER_WORD) for token in tokens]
 
 
 def is_staff(request: web.Request) -> bool:

@@ -51,7 +51,7 @@ class Cors:
             return
         if ANY_ORIGIN not in self._origins:
             # A cache has to keep the answers apart, also the one to nobody's page.
-            _vary(headers, "Origin")
+            add_vary(headers, "Origin")
         allowed = self._allowed(origin)
         if allowed:
             headers["Access-Control-Allow-Origin"] = allowed
@@ -73,7 +73,7 @@ class Cors:
         return origin if origin is not None and origin.lower() in self._origins else None
 
 
-def _vary(headers: CIMultiDict[str], name: str) -> None:
+def add_vary(headers: CIMultiDict[str], name: str) -> None:
     """Add a name to `Vary`, beside what other parts of the service have put there."""
     named = [word.strip() for line in headers.getall("Vary", []) for word in line.split(",")]
     if not {"*", name.lower()} & {word.lower() for word in named}:

@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.answers import json_response, proven_response
+from api.auth import CALLER
 from api.body import parse_json, read_body, read_model, validated
 from api.ivxp.models import Hex32, Message, Statement
 from api.ivxp.parties import known_order
@@ -150,7 +151,10 @@ async def post_arbiter_token(request: web.Request) -> web.Response:
     order = await known_order(ledger, request.match_info["order_id"])
     arbiter = order.terms.arbiter or ZERO_ADDRESS
     tokens = request.app[TOKENS]
-    token, caller = tokens.issue_for_order(arbiter, order.id, said.days, ledger.clock())
+    issuer = request[CALLER].wallet
+    token, caller = tokens.issue_for_order(
+        arbiter, order.id, said.days, ledger.clock(), issuer=issuer
+    )
     found = {
         "token": token,
         "token_id": caller.token_id,

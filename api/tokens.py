@@ -70,6 +70,8 @@ class Caller:
     expires_ms: int
     order: str | None = None
     """The only order that the token opens; None of a token that is not for one."""
+    issuer: str | None = None
+    """Whose token such a token was made with: it ends with that wallet's."""
 
 
 def roles_of(settings: Settings, wallet: str) -> frozenset[Role]:
@@ -97,13 +99,21 @@ class Tokens:
         return self._made(caller), caller
 
     def issue_for_order(
-        self, arbiter: str, order_id: str, days: int, now: UnixMs
+        self, arbiter: str, order_id: str, days: int, now: UnixMs, *, issuer: str
     ) -> tuple[str, Caller]:
         """Return a fresh token that reads one order, for whoever is to judge it."""
         roles = frozenset({Role.ARBITER})
         until = now + days * DAY_MS
-        caller = Caller(secrets.token_hex(16), arbiter, roles, now, until, order_id)
+        token_id = self._given_id(secrets.token_hex(8), issuer)
+        caller = Caller(token_id, arbiter, roles, now, until, order_id, issuer)
         return self._made(caller), caller
+
+    def is_given_by(self, token_id: str, wallet: str) -> bool:
+        """Whether a wallet gave this token to an arbiter: the id itself says by whom."""
+        return hmac.compare_digest(token_id, self._given_id(token_id[:16], wallet))
+
+    def _given_id(self, chosen: str, issuer: str) -> str:
+        return chosen + self.digest(b"given", f"{chosen} {issuer}".encode())[:8].hex()
 
     def _made(self, caller: Caller) -> str:
         payload: dict[str, object] = {
@@ -115,7 +125,7 @@ class Tokens:
             "exp": caller.expires_ms,
         }
         if caller.order is not None:
-            payload["order"] = caller.order
+            payload |= {"order": caller.order, "by": caller.issuer}
         text = urlsafe_b64encode(orjson.dumps(payload)).rstrip(b"=")
         return f"{text.decode()}.{self._mac(text)}"
 
@@ -150,10 +160,10 @@ class Tokens:
         said = orjson.loads(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
         if said["aud"] != self._settings.origin:
             raise TokenRefused("the token is for another ledger")
-        order = said.get("order")
+        order, by = said.get("order"), said.get("by")
         granted = {Role.ARBITER} if order else roles_of(self._settings, said["wallet"])
         roles = frozenset(role for role in granted if role in said["roles"])
-        return Caller(said["id"], said["wallet"], roles, said["iat"], said["exp"], order)
+        return Caller(said["id"], said["wallet"], roles, said["iat"], said["exp"], order, by)
 
 
 class Revoked:
@@ -182,7 +192,9 @@ class Revoked:
         """Whether a token was taken back, alone or with all others of its wallet."""
         if caller.token_id in self._tokens:
             return True
-        return caller.order is None and caller.issued_ms <= self._wallets.get(caller.wallet, -1)
+        # A token for one order proves no wallet; it stands and falls with the one that gave it.
+        wallet = caller.wallet if caller.order is None else caller.issuer
+        return caller.issued_ms <= self._wallets.get(wallet or "", -1)
 
     def token(self, token_id: str, until: UnixMs, now: UnixMs) -> None:
         """Take back one token; `until` is when it would have ended, at the latest."""
@@ -191,14 +203,14 @@ class Revoked:
             self._save(now)
 
     def wallet(self, wallet: str, now: UnixMs) -> None:
-        """Take back every token that a wallet signed in for and holds now."""
+        """Take back every token that a wallet signed in for, and all that it gave to arbiters."""
         with self._changing:
             self._wallets[wallet] = now
             self._save(now)
 
     def _save(self, now: UnixMs) -> None:
         self._tokens = {t: until for t, until in self._tokens.items() if now < until}
-        self._wallets = {w: at for w, at in self._wallets.items() if now - at < TOKEN_MS}
+        self._wallets = {w: at for w, at in self._wallets.items() if now - at < MAX_LIFE_MS}
         fresh = self._path.with_suffix(".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from ledger.audit_report import CLEAN, Problems
 from ledger.batch import content_of
 from ledger.content import DELIVERABLE, commitment, digests_of
 from ledger.entry import SignedEvent
@@ -35,40 +36,46 @@ class StreamContent:
             self.fields.setdefault(content_id, name)
             if name in signed.commit:
                 self.commitments.setdefault(content_id, signed.commit[name])
-        if isinstance(signed.event, OrderQuoted):
-            self.service = signed.event.service
-        if isinstance(signed.event, DeliverableReady):
-            self.ready[signed.event.content_id] = signed.event
-        if isinstance(signed.event, ContentErased):
-            self.erased.update(signed.event.content_ids)
+        match signed.event:
+            case OrderQuoted():
+                self.service = signed.event.service
+            case DeliverableReady():
+                self.ready[signed.event.content_id] = signed.event
+            case ContentErased():
+                self.erased.update(signed.event.content_ids)
+            case _:
+                return
 
 
-def c27_commitments_name_content(signed: SignedEvent) -> Iterator[str]:
+def c27_commitments_name_content(signed: SignedEvent) -> Problems:
     """C27: a commitment belongs to content that its own event refers to."""
-    for name in signed.commit.keys() - content_of(signed.event).keys():
-        yield f"a commitment of {name!r} without content"
+    if not signed.commit:
+        return CLEAN
+    loose = signed.commit.keys() - content_of(signed.event).keys()
+    return [f"a commitment of {name!r} without content" for name in loose]
 
 
 class Content:
     """The content table, asked one id at a time; `matched` counts the rows that were accounted."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+        self.db = db
         self.matched = 0
 
     def row(self, content_id: str) -> ContentRow | None:
         """Return a row as it lies."""
-        row = self._db.execute(_ROW, (content_id,)).fetchone()
+        row = self.db.execute(_ROW, (content_id,)).fetchone()
         if row is None:
             return None
         self.matched += 1
         return ContentRow(*row)
 
-    def c27_no_other_rows(self) -> Iterator[str]:
-        """C27: no row lies in the table that no event refers to."""
-        rows = self._db.execute("SELECT count(*) FROM content").fetchone()[0]
-        if rows != self.matched:
-            yield f"the table holds {rows} rows, the events refer to {self.matched}"
+
+def c27_no_other_rows(db: sqlite3.Connection, matched: int) -> Iterator[str]:
+    """C27: no row lies in the table that no event refers to."""
+    rows = db.execute("SELECT count(*) FROM content").fetchone()[0]
+    if rows != matched:
+        yield f"the table holds {rows} rows, the events refer to {matched}"
 
 
 def c15_deliverable(

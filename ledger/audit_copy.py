@@ -53,14 +53,14 @@ class LedgerCopy:
             if parts is None:
                 self._db.execute(_EVENT, stray)
                 continue
-            envelope = parts.envelope
-            row = (position, stream_key(envelope.stream), envelope.seq, envelope.kind, entry)
+            signed = parts.signed
+            row = (position, stream_key(signed.stream), signed.seq, signed.event.kind, entry)
             try:
                 self._db.execute(_EVENT, row)
             except sqlite3.IntegrityError:
                 self._db.execute(_EVENT, stray)
-            for key in claims_of(parts.event):
-                self._db.execute(_CLAIM, (*key, envelope.stream, position))
+            for key in claims_of(signed.event):
+                self._db.execute(_CLAIM, (*key, signed.stream, position))
 
     def add_tile(self, level: int, index: int, hashes: bytes) -> None:
         """Add a tile of hashes as it was served."""

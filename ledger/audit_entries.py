@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ledger.audit_patterns import PLAIN, Read, form_of
+from ledger.audit_report import CLEAN, Problems
+from ledger.audit_signatures import Signed, Verify
 from ledger.canonical import Json, canonical, parse_strict
-from ledger.entry import MAX_ENTRY_BYTES, Envelope, SignatureBlock
+from ledger.entry import MAX_ENTRY_BYTES, Beacon, Envelope, SignatureBlock, SignedEvent
 from ledger.errors import InvalidInput, VerificationError
 from ledger.event import Event
-from ledger.events import event_from_body
+from ledger.events import EVENT_OF, event_from_body
 from ledger.merkle import leaf_hash
 from ledger.signing import EVENT_PREFIX
-from ledger.values import UnixMs, iso_of, parse_iso, stream_key
+from ledger.values import UnixMs, parse_iso, stream_key
 
-Verify = Callable[[bytes, str, str], None]
-"""Raises `VerificationError` unless the signer made the signature over the message."""
-
-_SIGNATURE: Final = b',"sig":{"alg":"eip191"'
 _AT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_BEFORE_EVENT: Final = len(b'{"event":')
+_AFTER_EVENT: Final = len(f',"sig":{{"alg":"eip191","by":"0x{"":40}","value":"0x{"":130}"}}}}')
+_COMMIT: Final = r'(?:"[a-z0-9_]+":"[0-9a-f]{64}"(?:,(?=")|(?=\}))){0,64}'
 
 
 class _Entry(BaseModel):
@@ -32,18 +35,25 @@ class _Entry(BaseModel):
     sig: SignatureBlock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
-    """A well-formed entry; `signed` are the bytes that its signature is over."""
+    """A well-formed entry: its event, and what only checks ask of it."""
 
-    envelope: Envelope
-    event: Event
-    at: UnixMs
-    sig: SignatureBlock
-    signed: bytes
+    signed: SignedEvent
+    log: str
+    prev: str
+    base_size: int
+    base_root: str
+    signature: str
+
+    def claim(self) -> Signed:
+        """Return what the entry's signature is over and whose it is said to be."""
+        signed = self.signed
+        message = EVENT_PREFIX + signed.entry[_BEFORE_EVENT:-_AFTER_EVENT]
+        return Signed(message, self.signature, signed.signer)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opened:
     """What the bytes of an entry say; without `parts`, `problem` names the check and the reason."""
 
@@ -55,7 +65,7 @@ class Opened:
 def open_entry(entry: bytes) -> Opened:
     """Read an entry by its bytes alone: C01 and C02."""
     leaf, check = leaf_hash(entry), "C01"
-    parts = _written_again(entry)
+    parts = _in_its_form(entry, leaf)
     if parts is not None:
         return Opened(leaf, parts)
     try:
@@ -63,39 +73,77 @@ def open_entry(entry: bytes) -> Opened:
         check = "C02"
         c02_canonical(value, entry)
         check = "C01"
-        return Opened(leaf, c01_known_shape(value, entry))
+        return Opened(leaf, c01_known_shape(value, entry, leaf))
     except VerificationError as error:
         return Opened(leaf, problem=(check, error.message))
 
 
-def _written_again(entry: bytes) -> Parts | None:
-    """Read an entry the short way: what is read, written in its one form, gives the same bytes.
+def _in_its_form(entry: bytes, leaf: bytes) -> Parts | None:
+    """Read an entry the short way, or return None.
 
-    Then there was nothing else in them: no key twice, no float, no other encoding. Whatever does
-    not come out the same is left to the long way, which says what is wrong with it.
+    The pattern of its kind describes the one form of an entry to the byte; what is committed to and
+    the block that is named are read and written again. So there is nothing else in the bytes, no
+    key twice, no float, no other encoding. Whatever does not fit is left to the long way, which
+    says what is wrong with it, or that it is only rare.
     """
-    if len(entry) > MAX_ENTRY_BYTES:
-        return None
     try:
-        parsed = _Entry.model_validate(orjson.loads(entry))
-        event = event_from_body(parsed.event.kind, parsed.event.body)
-        written = _written(parsed.event, event)
-        if canonical({"event": written, "sig": parsed.sig.model_dump()}) != entry:
+        text = entry.decode()
+        end = text.rfind('","log":"')
+        form = _form_of_entry(EVENT_OF[text[text.rfind('"', 0, end) + 1 : end]])
+        match = form[0](text) if form is not None and len(entry) <= MAX_ENTRY_BYTES else None
+        if form is None or match is None:
             return None
-        moment = _moment(parsed.event.at)
-    except (ValueError, VerificationError):
+        second, ms, root, size, body, commit, log, nb, prev, seq, stream, by, value = match.groups()
+        committed = {} if commit == "{}" else _commit(commit)
+        beacon = None if nb is None else _beacon(nb)
+        at = UnixMs(_unix_second(second) + int(ms))
+        event = form[1](orjson.loads(body))
+    except (ValueError, KeyError, VerificationError, InvalidInput):
         return None
-    if event.actor != parsed.event.actor:
+    signed = SignedEvent(stream, int(seq), at, event, committed, by, entry, leaf, beacon)
+    return Parts(signed, log, prev, int(size), root, value)
+
+
+@cache
+def _form_of_entry(
+    kind: type[Event],
+) -> tuple[Callable[[str], re.Match[str] | None], Read] | None:
+    """Return what matches a whole entry of a kind, and what makes its event of the body."""
+    form = form_of(kind)
+    if form is None or form.read is None:
         return None
-    return Parts(parsed.event, event, moment, parsed.sig, _signed_part(entry))
+    pattern = re.compile(
+        rf'\{{"event":\{{"actor":"{kind.actor}",'
+        r'"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{3})Z",'
+        r'"base":\{"root":"([0-9a-f]{64})","size":(0|[1-9]\d{0,14})\},'
+        rf'"body":({form.pattern}),"commit":(\{{{_COMMIT}\}}),"kind":"{kind.kind}",'
+        rf'"log":"({PLAIN}{{1,200}})",(?:"nb":(\{{[^{{}}]*\}}),)?"prev":"([0-9a-f]{{64}})",'
+        r'"salt":"[0-9a-f]{32}","seq":([1-9]\d{0,14}),'
+        rf'"stream":"({PLAIN}{{1,200}})","v":1\}},'
+        r'"sig":\{"alg":"eip191","by":"(0x[0-9a-f]{40})","value":"(0x[0-9a-f]{130})"\}\}',
+        re.ASCII,
+    )
+    return pattern.fullmatch, form.read
 
 
-def _written(envelope: Envelope, event: Event) -> dict[str, object]:
-    return envelope.model_dump(exclude={"body"}, exclude_none=True) | {"body": event.body()}
+def _commit(text: str) -> dict[str, str]:
+    value: dict[str, str] = orjson.loads(text)
+    if orjson.dumps(value, option=orjson.OPT_SORT_KEYS) != text.encode():
+        raise ValueError(text)  # a name twice, or in another order
+    return value
 
 
-def _signed_part(entry: bytes) -> bytes:
-    return entry[len(b'{"event":') : entry.rindex(_SIGNATURE)]
+def _beacon(text: str) -> Beacon:
+    beacon = Beacon.model_validate_json(text)
+    if canonical(beacon.model_dump()) != text.encode():
+        raise ValueError(text)
+    return beacon
+
+
+@lru_cache(maxsize=1024)
+def _unix_second(text: str) -> int:
+    """Return the milliseconds of a moment's whole second: many events share one."""
+    return parse_iso(f"{text}Z")
 
 
 def c01_strict_json(entry: bytes) -> Json:
@@ -113,14 +161,14 @@ def c02_canonical(value: Json, entry: bytes) -> None:
         raise VerificationError(msg)
 
 
-def c01_known_shape(value: Json, entry: bytes) -> Parts:
+def c01_known_shape(value: Json, entry: bytes, leaf: bytes) -> Parts:
     """C01: exactly the documented fields, the body of the kind, written in its one form."""
     try:
         parsed = _Entry.model_validate(value)
     except ValidationError as error:
         msg = f"not an entry: {error.errors(include_url=False)[0]}"
         raise VerificationError(msg) from error
-    envelope = parsed.event
+    envelope, sig = parsed.event, parsed.sig
     event = event_from_body(envelope.kind, envelope.body)
     if event.actor != envelope.actor:
         msg = f"{envelope.kind} records the act of the {event.actor}, not the {envelope.actor}"
@@ -128,54 +176,72 @@ def c01_known_shape(value: Json, entry: bytes) -> Parts:
     if not isinstance(value, dict) or value["event"] != _written(envelope, event):
         msg = f"{envelope.kind} is not written in its one form"
         raise VerificationError(msg)
-    return Parts(envelope, event, _moment(envelope.at), parsed.sig, _signed_part(entry))
+    signed = SignedEvent(
+        envelope.stream,
+        envelope.seq,
+        _moment(envelope.at),
+        event,
+        envelope.commit,
+        sig.by,
+        entry,
+        leaf,
+        envelope.nb,
+    )
+    base = envelope.base
+    return Parts(signed, envelope.log, envelope.prev, base.size, base.root, sig.value)
 
 
-def c03_origin(envelope: Envelope, origin: str) -> Iterator[str]:
+def _written(envelope: Envelope, event: Event) -> dict[str, object]:
+    return envelope.model_dump(exclude={"body"}, exclude_none=True) | {"body": event.body()}
+
+
+def c03_origin(parts: Parts, origin: str) -> Problems:
     """C03: the event names this log, so an entry of another log has no place here."""
-    if envelope.log != origin:
-        yield f"the event belongs to the log {envelope.log!r}, not {origin!r}"
+    if parts.log == origin:
+        return CLEAN
+    return [f"the event belongs to the log {parts.log!r}, not {origin!r}"]
 
 
 def c04_signature(parts: Parts, verify: Verify) -> Iterator[str]:
     """C04: the signature is over the event's bytes and recovers to the address it names."""
+    claim = parts.claim()
     try:
-        verify(EVENT_PREFIX + parts.signed, parts.sig.value, parts.sig.by)
+        verify(claim.message, claim.signature, claim.signer)
     except VerificationError as error:
         yield error.message
 
 
-def c04_event_signature(entry: bytes, verify: Verify) -> Iterator[str]:
-    """C04: the same of the bytes of an entry that was found to be one."""
-    sig = orjson.loads(entry[entry.rindex(_SIGNATURE) + len(b',"sig":') : -1])
-    try:
-        verify(EVENT_PREFIX + _signed_part(entry), sig["value"], sig["by"])
-    except VerificationError as error:
-        yield error.message
+def c10_time(at: str, last_at: str) -> Problems:
+    """C10: by position, never by time: an event is not older than the one before it.
+
+    The one form of time sorts as its moments do.
+    """
+    if at >= last_at:
+        return CLEAN
+    return [f"the event is of {at}, but an earlier position is of {last_at}"]
 
 
-def c10_time(at: UnixMs, last_at: UnixMs) -> Iterator[str]:
-    """C10: by position, never by time: an event is not older than the one before it."""
-    if at < last_at:
-        yield f"the event is of {iso_of(at)}, but an earlier position is of {iso_of(last_at)}"
-
-
-def c30_position(position: object, expected: int) -> Iterator[str]:
+def c30_position(position: object, expected: int) -> Problems:
     """C30: positions run 1…n without a gap."""
-    if position != expected:
-        yield f"the row stands at position {position!r} where {expected} was expected"
+    if position == expected:
+        return CLEAN
+    return [f"the row stands at position {position!r} where {expected} was expected"]
 
 
-def c30_columns(row: Sequence[object], envelope: Envelope) -> Iterator[str]:
+def c30_columns(row: tuple[object, object, object], signed: SignedEvent) -> Problems:
     """C30: the row's key, version and topic repeat what the signed bytes say."""
-    for name, stored, said in zip(
-        ("originator_id", "originator_version", "topic"),
-        row,
-        (stream_key(envelope.stream), envelope.seq, envelope.kind),
-        strict=True,
-    ):
-        if type(stored) is not type(said) or stored != said:
-            yield f"{name} is {stored!r}, but the entry says {said!r}"
+    said = (_key_of(signed.stream), signed.seq, signed.event.kind)
+    if row == said and type(row[1]) is int:
+        return CLEAN
+    names = ("originator_id", "originator_version", "topic")
+    return [
+        f"{name} is {stored!r}, but the entry says {wanted!r}"
+        for name, stored, wanted in zip(names, row, said, strict=True)
+        if type(stored) is not type(wanted) or stored != wanted
+    ]
+
+
+_key_of: Final = lru_cache(maxsize=64)(stream_key)
 
 
 def _moment(text: str) -> UnixMs:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from ledger.audit_entries import Parts, Verify, open_entry
+from ledger.audit_entries import Parts, open_entry
+from ledger.audit_signatures import Verify
 from ledger.checkpoint import Checkpoint, verify_by_any
 from ledger.errors import VerificationError
 from ledger.event import TreeHead
@@ -54,57 +55,6 @@ class Held:
         return verify_by_any(self.checkpoint or "", log_keys, origin)
 
 
-class HeldUnreadable(Exception):
-    """What was given as held is none of the known forms."""
-
-
-def read_held(text: str, source: str) -> list[Held]:
-    """Return what a file holds: answers, `ledger` blocks, events, one or many, or a checkpoint."""
-    if not text.lstrip().startswith(("{", "[")):
-        return [Held(source, checkpoint=text)]
-    try:
-        value = orjson.loads(text)
-    except ValueError:
-        lines = [line for line in text.splitlines() if line.strip()]
-        return [held for line in lines for held in _objects(_json(line, source), source)]
-    return _objects(value, source)
-
-
-def _json(line: str, source: str) -> Any:  # noqa: ANN401 - JSON of any shape
-    try:
-        return orjson.loads(line)
-    except ValueError as error:
-        raise HeldUnreadable(f"{source}: neither JSON nor a checkpoint") from error
-
-
-def _objects(value: Any, source: str) -> list[Held]:  # noqa: ANN401 - JSON of any shape
-    if isinstance(value, list):
-        return [held for item in value for held in _objects(item, source)]
-    if not isinstance(value, dict):
-        raise HeldUnreadable(f"{source}: holds {type(value).__name__} where an object is due")
-    if isinstance(value.get("ledger"), dict):
-        value = value["ledger"]
-    if {"event", "sig"} <= value.keys():
-        return [Held(source, entry=orjson.dumps(value, option=orjson.OPT_SORT_KEYS))]
-    if {"size", "root"} <= value.keys():
-        return [Held(source, root=TreeHead(size=value["size"], root=value["root"]))]
-    if "entry" not in value:
-        raise HeldUnreadable(f"{source}: an answer, an event or a checkpoint is due")
-    head = value.get("order_head")
-    signed = None
-    if isinstance(head, dict) and {"text", "signature"} <= head.keys():
-        signed = (str(head["text"]), str(head["signature"]))
-    return [
-        Held(
-            source,
-            position=value.get("position"),
-            entry=str(value["entry"]).encode(),
-            checkpoint=value.get("checkpoint"),
-            order_head=signed,
-        )
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Compares what is held with a log that was replayed. `root_at` is of the replayed tree."""
@@ -114,6 +64,7 @@ class Judge:
     size: int
     root_at: RootAt
     verify: Verify
+    origin: str
 
     def c19_not_larger(self, held: Held, size: int) -> Iterator[str]:
         """C19: no head that was handed out is larger than the log."""
@@ -135,27 +86,27 @@ class Judge:
 
     def c24_in_the_log(self, held: Held, parts: Parts) -> Iterator[str]:
         """C24: a signed event that somebody holds is in the log, in its place of its stream."""
-        envelope = parts.envelope
-        key = (stream_key(envelope.stream), envelope.seq)
+        signed = parts.signed
+        key = (stream_key(signed.stream), signed.seq)
         row = self.db.execute(_PLACE, key).fetchone()
         if row is None:
-            yield f"{held.source}: the log has no event {envelope.seq} of {envelope.stream}"
+            yield f"{held.source}: the log has no event {signed.seq} of {signed.stream}"
         elif bytes(row[1]) != held.entry:
             ours = open_entry(bytes(row[1])).parts
-            signature = ours.sig.value if ours is not None else "unreadable"
+            signature = ours.signature if ours is not None else "unreadable"
             yield (
-                f"{held.source}: FORK at position {row[0]}: two events {envelope.seq} of"
-                f" {envelope.stream}, held with {parts.sig.value}, logged with {signature}"
+                f"{held.source}: FORK at position {row[0]}: two events {signed.seq} of"
+                f" {signed.stream}, held with {parts.signature}, logged with {signature}"
             )
 
     def c25_base(self, held: Held, parts: Parts) -> Iterator[str]:
         """C25: the tree that a held event names is a tree of this log."""
-        base = parts.envelope.base
-        if base.size > self.size:
-            yield f"{held.source}: the event names a log of {base.size}, this one has {self.size}"
-        elif base.size and self.root_at(base.size).hex() != base.root:
+        size = parts.base_size
+        if size > self.size:
+            yield f"{held.source}: the event names a log of {size}, this one has {self.size}"
+        elif size and self.root_at(size).hex() != parts.base_root:
             yield (
-                f"{held.source}: FORK at or before position {base.size}: the event that is held"
+                f"{held.source}: FORK at or before position {size}: the event that is held"
                 " names another tree"
             )
 
@@ -171,21 +122,36 @@ class Judge:
         try:
             said = orjson.loads(message.removeprefix(ORDER_HEAD_PREFIX))
             end = (stream_key(said["stream"]), int(said["seq"]), int(said["size"]))
+            origin, leaf = said["log"], said["leaf"]
         except (ValueError, KeyError, TypeError):
             yield f"{held.source}: the order head has another form"
             return
         if not any(self._signed(message, signature, wallet) for wallet in self.wallets):
             yield f"{held.source}: the order head is signed by no wallet of the log"
+        elif origin != self.origin:
+            yield f"{held.source}: the order head is of the log {origin!r}"
+        else:
+            yield from self._order_end(f"{held.source}: we signed that {said['stream']}", end, leaf)
+
+    def _order_end(self, says: str, end: tuple[str, int, int], leaf: object) -> Iterator[str]:
+        """Compare where a stream was signed to end with where it does."""
+        key, seq, size = end
+        says += f" ends at {seq} as of {size}"
+        if size > self.size:
+            yield f"{says}, and the log ends at {self.size}"
+            return
+        row = self.db.execute(_PLACE, (key, seq)).fetchone()
+        if row is None or row[0] > size:
+            yield f"{says}, and it has no such event below that size"
+        elif leaf_hash(row[1]).hex() != leaf:
+            yield f"{says} with the leaf {leaf}, and position {row[0]} holds another event"
         later = self.db.execute(_LATER, end).fetchone()
         if later is not None:
-            yield (
-                f"{held.source}: we signed that {said['stream']} ends at {said['seq']} as of"
-                f" {said['size']}, and position {later[0]} holds a further event"
-            )
+            yield f"{says}, and position {later[0]} holds a further event"
 
     def signed_by_us(self, held: Held, parts: Parts) -> Iterator[str]:
         """C24: what is held as ours is signed by a wallet of the log; else it proves nothing."""
-        if parts.sig.by not in self.wallets:
+        if parts.signed.signer not in self.wallets:
             yield f"{held.source}: the event that is held is signed by a stranger"
 
     def _signed(self, message: bytes, signature: str, wallet: str) -> bool:

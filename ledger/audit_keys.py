@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger.audit_entries import Parts, Verify
+from ledger.audit_entries import Parts
+from ledger.audit_report import CLEAN, Problems
+from ledger.audit_signatures import Verify
 from ledger.checkpoint import parse_vkey
+from ledger.entry import SignedEvent
 from ledger.errors import VerificationError
 from ledger.event import ClientText
 from ledger.log_events import KeyAdded, KeyRevoked, LogClosed, LogOpened
@@ -33,6 +36,10 @@ class Term:
     first: int
     last: int
 
+    def reaches(self, position: int) -> bool:
+        """Whether the key may speak there."""
+        return self.first <= position <= self.last
+
 
 @dataclass(slots=True)
 class LogKeys:
@@ -40,13 +47,15 @@ class LogKeys:
 
     genesis: LogOpened
     terms: list[Term] = field(default_factory=list)
+    closed_at: int | None = None
+    """Where the log was closed, for the first time if it was more than once."""
 
     def may_sign(self, wallet: str, position: int) -> bool:
         """Whether a wallet may sign the event at a position."""
-        return any(
-            term.purpose == "wallet" and term.key == wallet and term.first <= position <= term.last
-            for term in self.terms
-        )
+        for term in self.terms:
+            if term.key == wallet and term.purpose == "wallet" and term.reaches(position):
+                return True
+        return False
 
     def every(self, purpose: str) -> list[str]:
         """Return every key that ever had a purpose: what it signed in its time stays signed."""
@@ -61,7 +70,7 @@ def keys_of(log_events: Iterable[tuple[int, Parts]]) -> LogKeys | None:
     """Fold the log's own events, each with its position; None if they begin with no genesis."""
     keys: LogKeys | None = None
     for position, parts in log_events:
-        event = parts.event
+        event = parts.signed.event
         if keys is None:
             if not isinstance(event, LogOpened):
                 return None
@@ -74,35 +83,27 @@ def keys_of(log_events: Iterable[tuple[int, Parts]]) -> LogKeys | None:
             keys.terms.append(Term(event.purpose, event.key, position + 1, ENDLESS))
         elif isinstance(event, KeyRevoked):
             keys.terms = [_cut(term, event) for term in keys.terms]
+        elif isinstance(event, LogClosed) and keys.closed_at is None:
+            keys.closed_at = position
     return keys
 
 
-def c04_genesis(position: int, parts: Parts) -> Iterator[str]:
+def c04_genesis(position: int, signed: SignedEvent) -> Problems:
     """C04: the first event, and no other, opens the log and names its keys."""
-    opens = isinstance(parts.event, LogOpened) and parts.envelope.stream == LOG_STREAM
-    if opens is not (position == 1):
-        yield "the log is opened by its first event and by no other"
+    opens = type(signed.event) is LogOpened and signed.stream == LOG_STREAM
+    if opens is (position == 1):
+        return CLEAN
+    return ["the log is opened by its first event and by no other"]
 
 
-def c04_authority(keys: LogKeys, wallet: str, position: int) -> Iterator[str]:
+def c04_authority(keys: LogKeys, wallet: str, position: int) -> Problems:
     """C04: the signing wallet is known at that position, by the events before it."""
-    if not keys.may_sign(wallet, position):
-        yield f"{wallet} may not sign at this position"
-
-
-def c04_pinned(keys: LogKeys, trust: Trust) -> Iterator[str]:
-    """C04: the genesis names the keys that the auditor knows from elsewhere."""
-    for name, known, said in (
-        ("log key", trust.log_vkey, keys.genesis.log_key),
-        ("wallet", trust.wallet, keys.genesis.wallet),
-    ):
-        if known is not None and known != said:
-            yield f"the genesis names the {name} {said!r}, not the pinned {known!r}"
+    return CLEAN if keys.may_sign(wallet, position) else [f"{wallet} may not sign at this position"]
 
 
 def c04_key_texts(keys: LogKeys, parts: Parts, verify: Verify) -> Iterator[str]:
     """C04: a new wallet proves possession; the recovery key signs what only it may do."""
-    event, genesis = parts.event, keys.genesis
+    event, genesis = parts.signed.event, keys.genesis
     if isinstance(event, KeyAdded) and event.possession is not None:
         owner = event.key if event.purpose == "wallet" else event.possession.signer
         yield from _signed_by(event.possession, owner, verify)
@@ -112,8 +113,8 @@ def c04_key_texts(keys: LogKeys, parts: Parts, verify: Verify) -> Iterator[str]:
         yield from _signed_by(event.recovery, genesis.recovery, verify)
     if isinstance(event, LogOpened):
         yield from _vkey(event.log_key)
-        if event.origin != parts.envelope.log:
-            yield f"the log {parts.envelope.log!r} opens itself as {event.origin!r}"
+        if event.origin != parts.log:
+            yield f"the log {parts.log!r} opens itself as {event.origin!r}"
 
 
 def _cut(term: Term, revoked: KeyRevoked) -> Term:

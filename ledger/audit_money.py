@@ -6,10 +6,12 @@ What the chain itself shows is not asked here: these checks need no network.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ledger.audit_report import CLEAN, Problems
 from ledger.batch import claims_of
+from ledger.entry import SignedEvent
 from ledger.event import Event, Transfer
 from ledger.money import Bucket, TransferId
 from ledger.order import Order, Status
@@ -37,14 +39,17 @@ class Claims:
         self._db = db
         self.matched = 0
 
-    def c12_claims(
-        self, order: Order | None, event: Event, stream: str, position: int
-    ) -> Iterator[str]:
+    def c12_claims(self, order: Order | None, event: Event, stream: str, position: int) -> Problems:
         """C12: each transfer that an event claims has its row, and no other event claims it.
 
         An orphaned transfer may be claimed again by its own order: the first claim stays.
         """
         keys = claims_of(event)
+        return self._wrong(keys, order, stream, position) if keys else CLEAN
+
+    def _wrong(
+        self, keys: Sequence[TransferId], order: Order | None, stream: str, position: int
+    ) -> Iterator[str]:
         if len(set(keys)) != len(keys):
             yield "the event names a transfer twice"
         for key in dict.fromkeys(keys):
@@ -56,15 +61,17 @@ class Claims:
             elif row[0] != stream or not _orphaned(order, key) or not _earlier(row[1], position):
                 yield f"{_name(key)} is claimed by {row[0]!r} at position {row[1]!r}"
 
-    def c12_no_other_claims(self) -> Iterator[str]:
-        """C12: the table holds no claim that no event made."""
-        rows = self._db.execute("SELECT count(*) FROM claims").fetchone()[0]
-        if rows != self.matched:
-            yield f"the table holds {rows} claims, the events make {self.matched}"
+
+def c12_no_other_claims(db: sqlite3.Connection, matched: int) -> Iterator[str]:
+    """C12: the table holds no claim that no event made."""
+    rows = db.execute("SELECT count(*) FROM claims").fetchone()[0]
+    if rows != matched:
+        yield f"the table holds {rows} claims, the events make {matched}"
 
 
-def c13_transfers(order: Order, event: Event) -> Iterator[str]:
+def c13_transfers(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C13: transfers come from the client to the quote's address on the quote's chain, in time."""
+    event = signed.event
     if not isinstance(event, Incoming):
         return
     senders = {transfer.sender for transfer in event.transfers}
@@ -84,8 +91,9 @@ def c13_transfers(order: Order, event: Event) -> Iterator[str]:
         yield f"a transfer of {min(times)} is counted as late; the quote says {terms.pay_by}"
 
 
-def c13_amounts(order: Order, event: Event) -> Iterator[str]:
+def c13_amounts(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C13: sums, dues and excess follow from the price and from the transfers."""
+    event = signed.event
     price, money, paid = order.terms.price, order.money, Status.PAID in order.status_at
     match event:
         case PaymentVerified():
@@ -110,8 +118,9 @@ def c13_amounts(order: Order, event: Event) -> Iterator[str]:
             return
 
 
-def c13_reorganisations(order: Order, event: Event) -> Iterator[str]:
+def c13_reorganisations(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C13: only counted transfers leave the chain or become final, only orphaned ones return."""
+    event = signed.event
     placed = order.money.placed
     match event:
         case PaymentOrphaned() | PaymentFinalized():
@@ -132,8 +141,9 @@ def c13_reorganisations(order: Order, event: Event) -> Iterator[str]:
             return
 
 
-def c29_refund(order: Order, event: Event) -> Iterator[str]:
+def c29_refund(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C29: a refund goes from the quote's payment address to the client, and sums up."""
+    event = signed.event
     if not isinstance(event, RefundRecorded):
         return
     way = (order.terms.chain, order.terms.payment_address, address_of(order.client))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Final
 
+from ledger.audit_report import CLEAN, Problems
+from ledger.audit_texts import c08_ruling
 from ledger.decide_payment import MAX_OPEN_CLAIMS, MAX_RECORDED_REFUSALS
 from ledger.entry import SignedEvent
 from ledger.event import Event
@@ -34,6 +36,7 @@ from ledger.order_events import (
     ProcessingStarted,
     PushAttempted,
     QuoteExpired,
+    ReceiptRecorded,
 )
 from ledger.payment_events import MoneyEvent, PaymentClaimClosed, PaymentClaimed
 from ledger.values import UnixMs
@@ -42,50 +45,68 @@ _STATUS_WORDS: Final = frozenset(Status)
 _AWAITING_ACCEPTANCE: Final = frozenset(
     {Status.READY, Status.POSTED, Status.DELIVERED, Status.DELIVERY_FAILED}
 )
-_AFTER_REFUND: Final = (*MoneyEvent.__args__, ContentErased, DownloadNoted, PushAttempted)
+_AFTER_REFUND: Final = (
+    *MoneyEvent.__args__,
+    ContentErased,
+    DownloadNoted,
+    PushAttempted,
+    ReceiptRecorded,
+)
 """Late money, erasure, and what changes no status anywhere."""
 
 _UNPAID: Final = frozenset({Status.QUOTED, Status.EXPIRED, Status.PAID})
 
 
-def c06_sequence(signed: SignedEvent, seq: int, position: int, last_position: int) -> Iterator[str]:
+def c06_sequence(signed: SignedEvent, seq: int, position: int, last_position: int) -> Problems:
     """C06: a stream's events are numbered 1…n, in the order of their positions."""
+    if signed.seq == seq and position > last_position:
+        return CLEAN
+    found = []
     if signed.seq != seq:
-        yield f"the stream's event {signed.seq} stands where {seq} was expected"
+        found.append(f"the stream's event {signed.seq} stands where {seq} was expected")
     if position <= last_position:
-        yield f"position {position} comes after {last_position} in the stream"
+        found.append(f"position {position} comes after {last_position} in the stream")
+    return found
 
 
-def c07_previous(prev: str, leaf: str) -> Iterator[str]:
+def c07_previous(prev: str, leaf: str) -> Problems:
     """C07: the event names the leaf hash of the one before it in its stream; 64 zeros if none."""
-    if prev != leaf:
-        yield f"the event before this one has the leaf {leaf}, not {prev}"
+    return CLEAN if prev == leaf else [f"the event before this one has the leaf {leaf}, not {prev}"]
 
 
-def c08_log_event(kinds: Container[str], event: Event) -> Iterator[str]:
+def c08_log_event(kinds: Container[str], event: Event) -> Problems:
     """C08: the log's own stream opens it first and once, and binds it to one chain once."""
+    found = []
     if isinstance(event, LogOpened) is (LogOpened.kind in kinds):
-        yield f"{event.kind} stands before the opening of the log, or opens it again"
+        found.append(f"{event.kind} stands before the opening of the log, or opens it again")
     if isinstance(event, ChainBound) and event.kind in kinds:
-        yield "the log was bound to a chain before"
+        found.append("the log was bound to a chain before")
+    return found
 
 
-def c08_nothing_after_the_end(closed_at: int | None) -> Iterator[str]:
+def c08_nothing_after_the_end(closed_at: int | None, position: int) -> Problems:
     """C08: nothing follows the event that closed the log, in any stream."""
-    if closed_at is not None:
-        yield f"the log was closed at position {closed_at}"
+    if closed_at is None or position <= closed_at:
+        return CLEAN
+    return [f"the log was closed at position {closed_at}"]
 
 
-def c08_next_status(order: Order, event: Event) -> Iterator[str]:
+def c08_next_status(order: Order, event: Event) -> Problems:
     """C08: a status follows only where the lifecycle table lets it; refunded is final."""
-    if event.kind in _STATUS_WORDS and Status(event.kind) not in NEXT[order.status]:
-        yield f"an order that is {order.status} cannot become {event.kind}"
+    follows = event.kind not in _STATUS_WORDS or event.kind in NEXT[order.status]
+    if follows and order.status is not Status.REFUNDED:
+        return CLEAN
+    found = []
+    if not follows:
+        found.append(f"an order that is {order.status} cannot become {event.kind}")
     if order.status is Status.REFUNDED and not isinstance(event, _AFTER_REFUND):
-        yield f"{event.kind} after the refund"
+        found.append(f"{event.kind} after the refund")
+    return found
 
 
-def c08_work(order: Order, event: Event) -> Iterator[str]:
+def c08_work(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C08: work starts on a paid order without a deliverable, and ends with one or with none."""
+    event = signed.event
     made = order.deliverable is not None
     match event:
         case ProcessingStarted():
@@ -112,8 +133,9 @@ def c08_work(order: Order, event: Event) -> Iterator[str]:
         yield f"{event.kind} while the payment is off the chain"
 
 
-def c08_delivery(order: Order, event: Event) -> Iterator[str]:
+def c08_delivery(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C08: what is pushed, collected or confirmed is the deliverable; collecting needs bytes."""
+    event = signed.event
     match event:
         case DeliverablePosted() | DeliverableCollected() | DownloadNoted():
             if order.deliverable is None or event.content_hash != order.deliverable.raw:
@@ -132,8 +154,9 @@ def c08_delivery(order: Order, event: Event) -> Iterator[str]:
         yield "a first download was recorded before"
 
 
-def c08_dispute(order: Order, event: Event, at: UnixMs) -> Iterator[str]:
+def c08_dispute(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C08: answers, rulings and withdrawals are legal exactly while a dispute is open."""
+    event, at = signed.event, signed.at
     match event:
         case DeliveryDisputed():
             undelivered = order.status in (Status.PAID, Status.PROCESSING)
@@ -153,14 +176,15 @@ def c08_dispute(order: Order, event: Event, at: UnixMs) -> Iterator[str]:
             if isinstance(event, AnswerLapsed):
                 opened = order.dispute.opened_at
                 yield from _window(event.window_ended, opened, order.terms.answer_window, at)
-            if isinstance(event, DisputeRuled) and event.amount > order.money.received:
-                yield "the ruling returns more than was received"
+            if isinstance(event, DisputeRuled):
+                yield from c08_ruling(event, order.money.received)
         case _:
             return
 
 
-def c08_acceptance(order: Order, event: Event, at: UnixMs) -> Iterator[str]:
+def c08_acceptance(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C08: the acceptance window lapses once, after its time, while nothing is disputed."""
+    event, at = signed.event, signed.at
     if not isinstance(event, AcceptanceLapsed):
         return
     since = order.status_at.get(Status.READY)
@@ -172,8 +196,9 @@ def c08_acceptance(order: Order, event: Event, at: UnixMs) -> Iterator[str]:
         yield from _window(event.window_ended, since, order.terms.acceptance_window, at)
 
 
-def c08_refund(order: Order, event: Event) -> Iterator[str]:
+def c08_refund(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C08: an order is refunded when all that was received went back, or can never arrive."""
+    event = signed.event
     if not isinstance(event, OrderRefunded):
         return
     money = order.money
@@ -184,8 +209,9 @@ def c08_refund(order: Order, event: Event) -> Iterator[str]:
         yield "the payment is not proven impossible"
 
 
-def c08_claims(order: Order, event: Event) -> Iterator[str]:
+def c08_claims(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C08: open claims are few, and only an open one is closed; refusals are few too."""
+    event = signed.event
     match event:
         case PaymentClaimed():
             said = (event.tx_hash, event.notice.signer)
@@ -216,8 +242,9 @@ def c08_erasure(order: Order, event: Event, known: frozenset[str]) -> Iterator[s
             yield f"content {content_id} was erased before"
 
 
-def c14_expiry(order: Order, event: Event) -> Iterator[str]:
+def c14_expiry(order: Order, signed: SignedEvent) -> Iterator[str]:
     """C14: a quote expires by a block past `pay_by`, and not while a payment claim is open."""
+    event = signed.event
     if not isinstance(event, QuoteExpired):
         return
     if event.scanned_block_time <= order.terms.pay_by:

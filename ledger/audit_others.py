@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ledger.audit_earlier import compare_earlier, is_of_the_earlier
 from ledger.audit_entries import Opened
 from ledger.audit_held import Held, Judge
 from ledger.audit_report import Book
@@ -23,6 +24,7 @@ from ledger.audit_witness import (
 from ledger.checkpoint import Checkpoint
 from ledger.entry import read_entry
 from ledger.errors import VerificationError
+from ledger.log_events import Continues
 from ledger.order_events import DeliveryConfirmed
 from ledger.values import UnixMs
 
@@ -47,6 +49,8 @@ class Evidence:
     nodes: Nodes | None = None
     content: sqlite3.Connection | None = None
     absent: frozenset[str] = frozenset()
+    earlier_keys: tuple[str, ...] = ()
+    """The verifier keys of the log that this one continues, for heads of it that are held."""
 
 
 NO_EVIDENCE = Evidence()
@@ -64,7 +68,9 @@ class Others:
     seen: list[Seen] = field(default_factory=list)
     windows: Windows = field(default_factory=Windows)
 
-    def read(self, origin: str, log_keys: Sequence[str]) -> None:
+    def read(
+        self, origin: str, log_keys: Sequence[str], continues: Continues | None = None
+    ) -> None:
         """Verify the heads that are held; one that the log did not sign proves nothing."""
         for number, held in enumerate(self.evidence.held):
             if held.checkpoint is None:
@@ -77,6 +83,10 @@ class Others:
                 if self.evidence.witnesses is not None:
                     self.seen += seen_in(held.checkpoint, checkpoint, self.evidence.witnesses)
             except VerificationError as error:
+                if continues is not None and is_of_the_earlier(held.checkpoint, continues):
+                    keys = self.evidence.earlier_keys
+                    compare_earlier(self.book, held.source, held.checkpoint, continues, keys)
+                    continue
                 self.book.note("C18", [f"{held.source}: {error.message}"])
         self.windows = Windows.of(self.seen)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-from ledger.audit_entries import Verify
+from ledger.audit_receipts import c16_receipt
+from ledger.audit_signatures import Verify
 from ledger.errors import LedgerError, VerificationError
 from ledger.event import ClientText, Event
 from ledger.order import Order
@@ -16,6 +18,7 @@ from ledger.order_events import (
     DisputeWithdrawn,
     NoticeAccepted,
     ProcessingStarted,
+    ReceiptRecorded,
 )
 from ledger.payment_events import PaymentClaimed
 from ledger.texts import (
@@ -27,18 +30,20 @@ from ledger.texts import (
 )
 from ledger.values import ZERO_ADDRESS, address_of
 
+_TEXT: Final[Mapping[type[Event], str]] = {
+    **dict.fromkeys((PaymentClaimed, ProcessingStarted, NoticeAccepted), "notice"),
+    **dict.fromkeys(
+        (CommandRefused, DeliveryConfirmed, DeliveryDisputed, DisputeWithdrawn), "client"
+    ),
+    DisputeRuled: "arbiter",
+    ReceiptRecorded: "receiver",
+}
+
 
 def text_of(event: Event) -> ClientText | None:
     """Return the party's signed text inside an order's event, if it holds one."""
-    match event:
-        case PaymentClaimed() | ProcessingStarted() | NoticeAccepted():
-            return event.notice
-        case CommandRefused() | DeliveryConfirmed() | DeliveryDisputed() | DisputeWithdrawn():
-            return event.client
-        case DisputeRuled():
-            return event.arbiter
-        case _:
-            return None
+    name = _TEXT.get(type(event))
+    return None if name is None else getattr(event, name)
 
 
 def c16_signature(text: ClientText, verify: Verify) -> Iterator[str]:
@@ -53,7 +58,10 @@ def c16_signer(order: Order, event: Event, text: ClientText) -> Iterator[str]:
     """C16: the signer is the order's client, or the quote's arbiter of a ruling.
 
     A quote made without a wallet is bound by its first payment; until then anybody may claim one.
+    Which wallets give receipts for what the client sends is the provider's own matter.
     """
+    if isinstance(event, ReceiptRecorded) and event.sender == "client":
+        return
     if isinstance(event, DisputeRuled):
         if text.signer != order.terms.arbiter:
             yield f"{text.signer} is not the arbiter {order.terms.arbiter}"
@@ -86,6 +94,8 @@ def _disagreements(order: Order, event: Event) -> Iterator[str]:
             yield from _order(order, parse_withdrawal(event.client.text).order_id)
         case DisputeRuled():
             yield from _ruling(order, event)
+        case ReceiptRecorded():
+            yield from c16_receipt(event)
         case CommandRefused():
             yield f"no refusal of {event.command!r} is documented"
         case _:

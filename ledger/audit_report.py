@@ -42,6 +42,9 @@ CHECKS: Final[Mapping[str, str]] = {
 Problems = Iterable[str]
 """What a check returns: one sentence for each thing that is wrong."""
 
+CLEAN: Final = ()
+"""What the checks of every single event return when nothing is wrong: it costs nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
@@ -86,7 +89,11 @@ class Book:
 
     def __init__(self, stop_after: int) -> None:
         self.report: Final = Report()
-        self._stop_after = stop_after
+        self.stop_after = stop_after
+
+    def made(self, check: str, times: int) -> None:
+        """Count a check that was made many times; what it found is told by `found`."""
+        self.report.checked[check] += times
 
     def note(
         self,
@@ -97,9 +104,15 @@ class Book:
     ) -> None:
         """Count one making of a check and keep what it found."""
         self.report.checked[check] += 1
+        self.found(check, problems, position, stream)
+
+    def found(
+        self, check: str, problems: Problems, position: int | None, stream: str | None
+    ) -> None:
+        """Keep what a check found."""
         for message in problems:
             self.report.findings.append(AuditFinding(check, position, stream, message))
-            if len(self.report.findings) >= self._stop_after:
+            if len(self.report.findings) >= self.stop_after:
                 raise Enough
 
     def add(self, other: Report) -> None:
@@ -108,7 +121,7 @@ class Book:
             self.report.checked[check] += made
         for finding in other.findings:
             self.report.findings.append(finding)
-            if len(self.report.findings) >= self._stop_after:
+            if len(self.report.findings) >= self.stop_after:
                 raise Enough
 
     def unknown(self, check: str, why: str, position: int | None, stream: str | None) -> None:

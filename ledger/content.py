@@ -21,6 +21,10 @@ from ledger.values import new_content_id
 DELIVERABLE = "deliverable"
 MARKDOWN = "markdown"
 
+# Made once: `json.dumps` makes an encoder for each call that asks for anything unusual.
+_LEGACY = json.JSONEncoder(sort_keys=True).encode
+_STRINGIFIED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Digests:
@@ -41,7 +45,7 @@ def digests_of(raw: bytes, content_format: str, title: str) -> Digests:
     """Return the digests of a deliverable; `title` is the order's service."""
     text, _ = wire_text(raw)
     carried = wire_content(text, content_format, title)
-    legacy = json.dumps(carried, sort_keys=True)
+    legacy = _LEGACY(carried)
     return Digests(
         raw=sha256(raw).hexdigest(),
         json_digest=_json_digest(text),
@@ -69,8 +73,7 @@ def wire_content(text: str, content_format: str, title: str) -> str | dict[str, 
 
 
 def _json_digest(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()
+    return sha256(_STRINGIFIED(value).encode()).hexdigest()
 
 
 def salted(stream: str, field: str, value: str) -> ContentRow:

@@ -103,7 +103,7 @@ def withdraw_dispute(order: Order, command: WithdrawDispute) -> Decision:
     require_bound_client(order, command.client)
     if order.dispute is not None and order.dispute.withdrawn:
         return Decision()
-    if command.client.text in order.withdrawals:
+    if command.client.text in order.endings:
         msg = "this text withdrew an earlier dispute; sign again to withdraw this one"
         raise Conflict(msg)
     _open(order)
@@ -122,6 +122,9 @@ def rule_dispute(order: Order, command: RuleDispute) -> Decision:
         command.amount,
     ):
         return Decision()
+    if command.arbiter.text in order.endings:
+        msg = "this text ruled on an earlier dispute; sign again to rule on this one"
+        raise Conflict(msg)
     _open(order)
     require_fresh(command.stamp, command.now)
     _require_fitting(command.outcome, command.amount, order.money.received)

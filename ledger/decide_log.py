@@ -77,9 +77,9 @@ def _add(state: LogState, command: AddKey) -> Decision:
         _require_vkey(command.key, state.genesis.origin)
     if command.purpose == "wallet":
         _require_possession(state, command)
-    return decided(
-        KeyAdded(purpose=command.purpose, key=command.key, possession=command.possession)
-    )
+    # Only a wallet's text is compared with anything; another would stand there as if it were.
+    possession = command.possession if command.purpose == "wallet" else None
+    return decided(KeyAdded(purpose=command.purpose, key=command.key, possession=possession))
 
 
 def _revoke(state: LogState, command: RevokeKey) -> Decision:

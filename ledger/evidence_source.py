@@ -147,7 +147,9 @@ def _final_head(
 ) -> tuple[Checkpoint, str]:
     """Return the head to prove against: of the size that was asked, else with the whole order."""
     order_id, size = asked
-    heads = [(_opened(note, state), note) for note in notes]
+    heads = [(_opened(note, state), note) for note in notes if not _outdated(note, state)]
+    if not heads:
+        raise VerificationError("no key that the log has now signed a head that is remembered")
     newest = max((head for head, _ in heads), key=lambda head: head.size)
     if root_at(newest.size, store.nodes()) != newest.root:
         raise VerificationError("the ledger is not the one whose head was signed")
@@ -172,6 +174,20 @@ def _smaller(
     if log_key.vkey not in state.log_keys:
         raise Misconfigured(f"{log_key.vkey} is no key of this log")
     return Checkpoint(origin, size, root), log_key.sign_checkpoint(origin, size, root)
+
+
+def _outdated(note: str, state: LogState) -> bool:
+    """Whether a key signed the note that was revoked since, and none that holds: it is let be.
+
+    The head that was cosigned last may be such a one, until the witnesses have signed another.
+    """
+    origin = state.genesis.origin
+    held = any(_checked(note, key, origin) for key in state.log_keys)
+    return not held and any(_checked(note, key, origin) for key in _revoked_log_keys(state))
+
+
+def _revoked_log_keys(state: LogState) -> list[str]:
+    return sorted(key for key in state.revoked if "+" in key)
 
 
 def _opened(note: str, state: LogState) -> Checkpoint:

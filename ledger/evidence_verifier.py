@@ -23,6 +23,7 @@ PARTS: Final = (
     "rules",
     "facts",
     "bundle",
+    "limits",
     "case",
     "style",
     "report",

@@ -71,7 +71,7 @@ def recover(message: bytes, signature: str) -> str:
     except ValueError as error:
         msg = "the signature recovers to no key"
         raise Unauthorized(msg) from error
-    return _address_of(key)
+    return address_of_key(key)
 
 
 def verify_signature(message: bytes, signature: str, signer: str) -> None:
@@ -88,7 +88,8 @@ def verify_signature(message: bytes, signature: str, signer: str) -> None:
         raise VerificationError(msg)
 
 
-def _address_of(key: PublicKey) -> str:
+def address_of_key(key: PublicKey) -> str:
+    """Return the lower-case address of a public key."""
     return "0x" + keccak256(key.format(compressed=False)[1:])[-20:].hex()
 
 
@@ -101,7 +102,7 @@ class Signer:
         except ValueError as error:
             msg = "the signing key is no key of the curve: it is 0 or not below the curve's order"
             raise Misconfigured(msg) from error
-        self.address: Final = _address_of(self._key.public_key)
+        self.address: Final = address_of_key(self._key.public_key)
 
     def sign(self, message: bytes) -> str:
         """Return the EIP-191 signature in its stored form; RFC 6979, so repeatable."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from ledger.audit_held import Held, read_held
+from ledger.audit_forms import read_held
+from ledger.audit_held import Held
 from ledger.audit_keys import Trust
 from ledger.audit_others import Evidence
 from ledger.audit_rpc import Nodes
@@ -21,7 +22,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """Return the parser of the audit's command line."""
     found = argparse.ArgumentParser(prog="python -m scripts.audit_replay", description=description)
     found.add_argument(
-        "ledger", help="a service's data folder, a copy of it, or the https URL of a live service"
+        "ledger",
+        help="a service's data folder or a copy of it, its ledger.db as a path or as sqlite:///PATH,"
+        " or the https URL of a live service",
     )
     found.add_argument("--guard", type=Path, help="the guard file; default: DATA_DIR.guard")
     found.add_argument("--log-key", help="the log's verifier key, known from elsewhere")
@@ -47,6 +50,13 @@ def _elsewhere(found: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a file with what somebody kept: answers, signed events, or a checkpoint; repeatable",
+    )
+    found.add_argument(
+        "--earlier-log-key",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="a key of the log that this one continues, for heads of it in --held; repeatable",
     )
     found.add_argument(
         "--rpc", action="append", default=[], metavar="URL", help="a node to ask; repeatable"
@@ -92,7 +102,7 @@ def evidence_of(
     if options.no_content:
         absent |= {"content"}
     held = [held for path in options.held for held in held_in(path)]
-    return Evidence(held, witnesses, nodes, content, absent)
+    return Evidence(held, witnesses, nodes, content, absent, tuple(options.earlier_log_key))
 
 
 def held_in(path: Path) -> list[Held]:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +20,22 @@ from ledger.audit_chain import ChainPass
 from ledger.audit_copy import LedgerCopy
 from ledger.audit_entries import Parts, c03_origin, c04_signature, c10_time, open_entry
 from ledger.audit_held import Held, Judge
-from ledger.audit_keys import LogKeys, Trust, c04_authority, c04_pinned, keys_of
+from ledger.audit_keys import (
+    LogKeys,
+    Trust,
+    c04_authority,
+    c04_genesis,
+    c04_key_texts,
+    keys_of,
+)
+from ledger.audit_money import c12_no_other_claims
 from ledger.audit_others import Evidence, Others
 from ledger.audit_report import Book, Problems, Report
 from ledger.audit_rpc import Nodes
 from ledger.audit_source import AuditImpossible, snapshot
+from ledger.audit_span import EVERY_STREAM
 from ledger.audit_streams import StreamPass
+from ledger.audit_texts import c04_key_words, c04_pinned, commits_to_the_log
 from ledger.audit_tree import c18_guard_signed
 from ledger.checkpoint import Checkpoint
 from ledger.errors import VerificationError
@@ -39,7 +49,7 @@ from ledger.merkle import (
 from ledger.proof_text import parse_inclusion
 from ledger.signing import ORDER_HEAD_PREFIX, verify_signature
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes
-from ledger.values import order_stream
+from ledger.values import LOG_STREAM, iso_of, order_stream
 from scripts.audit_fetch import MAX_TEXT, LiveLog
 
 STOP_AFTER: Final = 1000
@@ -91,8 +101,9 @@ def replay_order(log: LiveLog, order_id: str, *, trust: Trust, evidence: Evidenc
     keys = keys_of([(p.position, parts) for p in key_events if (parts := _parts(book, p))])
     if keys is None:
         raise AuditImpossible("the service shows no genesis")
-    book.note("C04", c04_pinned(keys, trust))
     note = str(shown.get("checkpoint"))
+    placed = [*events, *key_events]
+    book.note("C04", c04_pinned(keys, trust, [note], partial(_has_signed, placed)))
     try:
         head = c18_guard_signed(note.encode(), keys.log_keys(), keys.genesis.origin)
     except VerificationError as error:
@@ -106,6 +117,7 @@ def replay_order(log: LiveLog, order_id: str, *, trust: Trust, evidence: Evidenc
     audit.held(evidence, Held("the service", order_head=_order_head(shown)), events)
     book.report.size = len(events)
     book.report.notes.append(f"one order only: {len(events)} events, of a log of {head.size}")
+    book.report.notes.append("which key events there are is the service's word")
     return book.report
 
 
@@ -122,52 +134,65 @@ class _OrderAudit:
         self._head = head
 
     def keys(self, placed: Sequence[Placed]) -> None:
-        """Find the events that say which keys hold in the same tree."""
+        """Check the events that say which keys hold: each by itself, and its place in the tree."""
+        keys, last = self._keys, 0
         for item in placed:
             opened = open_entry(item.entry)
-            self._note("C20", item, self._in_tree(opened.leaf, item.position))
+            self._book.note("C20", self._in_tree(opened.leaf, item.position), item.position)
+            if opened.parts is None:
+                continue  # said when the keys were read
+            parts, note = opened.parts, partial(self._book.note, position=item.position)
+            signed = parts.signed
+            if signed.stream != LOG_STREAM or item.position <= last:
+                note("C30", ["a key event of another stream, or out of order"])
+            last = item.position
+            note("C03", c03_origin(parts, keys.genesis.origin))
+            note("C04", c04_genesis(item.position, signed))
+            note("C04", c04_signature(parts, verify_signature))
+            note("C04", c04_authority(keys, signed.signer, item.position))
+            note("C04", c04_key_texts(keys, parts, verify_signature))
+            note("C04", c04_key_words(keys, signed.event, item.position))
 
     def events(self, placed: Sequence[Placed]) -> None:
-        """Check every event by itself: bytes, key, place in the tree, the tree that it names."""
-        last_at = None
+        """Check every event's place: in the order, in the tree, after the tree that it names."""
+        last_at = ""
         for item in placed:
-            parts = _parts(self._book, item)
-            if parts is None:
-                continue
-            envelope, leaf = parts.envelope, open_entry(item.entry).leaf
-            self._note("C03", item, c03_origin(envelope, self._keys.genesis.origin))
-            self._note("C04", item, c04_signature(parts, verify_signature))
-            self._note("C04", item, c04_authority(self._keys, parts.sig.by, item.position))
-            if envelope.stream != self._stream:
-                self._note("C30", item, [f"the event is of {envelope.stream}"])
-            self._note("C20", item, self._served_proof(envelope.seq, item.position, leaf))
-            self._note("C20", item, self._in_tree(leaf, item.position))
-            self._note("C09", item, self._base(parts, item.position))
-            if last_at is not None:
-                self._note("C10", item, c10_time(parts.at, last_at))
-            last_at = parts.at
+            opened = open_entry(item.entry)
+            if opened.parts is None:
+                continue  # the fold says why
+            signed = opened.parts.signed
+            if signed.stream != self._stream:
+                self._note("C30", item, [f"the event is of {signed.stream}"])
+            self._note("C20", item, self._served_proof(signed.seq, item.position, opened.leaf))
+            self._note("C20", item, self._in_tree(opened.leaf, item.position))
+            self._note("C09", item, self._base(opened.parts, item.position))
+            at = iso_of(signed.at)
+            self._note("C10", item, c10_time(at, last_at))
+            last_at = at
 
     def fold(self, placed: Sequence[Placed], nodes: Nodes | None) -> None:
-        """Fold the order, from a file that holds nothing else."""
+        """Judge every event by itself and fold the order, from a file that holds nothing else."""
         with self._file(placed) as path, snapshot(path) as db:
-            unreadable = {p.position for p in placed if open_entry(p.entry).parts is None}
-            StreamPass(db, self._book, verify_signature).run(unreadable, lambda _: None)
+            folded = StreamPass(db, self._book, self._keys).run(EVERY_STREAM, lambda _: None)
+            self._book.note("C12", c12_no_other_claims(db, folded.claims))
             if nodes is not None:
-                for _ in ChainPass(db, self._book, nodes).run(unreadable):
+                for _ in ChainPass(db, self._book, nodes).run(folded.unreadable):
                     pass
 
     def held(self, evidence: Evidence, served: Held, placed: Sequence[Placed]) -> None:
         """Compare what others hold of this order, and the end that the service signs for it."""
         self._book.note("C26", self._end(served, placed))
-        mine = [h for h in evidence.held if h.entry is None or self._is_mine(h.entry)]
+        mine = [held for held in evidence.held if self._is_mine(held)]
         left = len(evidence.held) - len(mine)
         if left:
             self._book.report.notes.append(f"{left} held things are of other orders: not compared")
         others = Others(self._book, replace(evidence, held=[*mine, served]))
-        others.read(self._keys.genesis.origin, self._keys.every("log"))
+        genesis = self._keys.genesis
+        others.read(genesis.origin, self._keys.every("log"), genesis.continues)
         with self._file(placed) as path, snapshot(path) as db:
             wallets = frozenset(self._keys.every("wallet"))
-            judge = Judge(db, wallets, self._head.size, self._root_at, verify_signature)
+            size, verify = self._head.size, verify_signature
+            judge = Judge(db, wallets, size, self._root_at, verify, genesis.origin)
             others.compare(judge, open_entry)
 
     def _end(self, served: Held, placed: Sequence[Placed]) -> Iterator[str]:
@@ -183,9 +208,11 @@ class _OrderAudit:
         if end != (self._stream, len(placed), leaf, self._head.size):
             yield "the service signs another end of the order than it shows"
 
-    def _is_mine(self, entry: bytes) -> bool:
-        parts = open_entry(entry).parts
-        return parts is None or parts.envelope.stream == self._stream
+    def _is_mine(self, held: Held) -> bool:
+        if held.entry is None:
+            return held.order_head is None or f'"{self._stream}"' in held.order_head[0]
+        parts = open_entry(held.entry).parts
+        return parts is None or parts.signed.stream == self._stream
 
     def _root_at(self, size: int) -> bytes:
         try:
@@ -210,11 +237,11 @@ class _OrderAudit:
             yield error.message
 
     def _base(self, parts: Parts, position: int) -> Iterator[str]:
-        base = parts.envelope.base
-        if base.size >= position:
-            yield f"the base of size {base.size} is not older than the event"
-        elif self._root_at(base.size).hex() != base.root:
-            yield f"the base names another root of size {base.size} than the signed head continues"
+        size = parts.base_size
+        if size >= position:
+            yield f"the base of size {size} is not older than the event"
+        elif self._root_at(size).hex() != parts.base_root:
+            yield f"the base names another root of size {size} than the signed head continues"
 
     def _note(self, check: str, item: Placed, problems: Problems) -> None:
         self._book.note(check, problems, item.position, self._stream)
@@ -227,6 +254,10 @@ class _OrderAudit:
             copy.add_entries((p.position, p.entry) for p in placed)
             copy.close()
             yield path
+
+
+def _has_signed(placed: Sequence[Placed], wallet: str) -> bool:
+    return any(commits_to_the_log(item.entry, wallet) for item in placed)
 
 
 def _parts(book: Book, item: Placed) -> Parts | None:

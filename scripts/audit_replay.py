@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from ledger.audit import STOP_AFTER, audit_snapshot
+from ledger.audit import audit_snapshot
 from ledger.audit_copy import ABSENT
 from ledger.audit_fold import WORTH_IT, Fold, beside
-from ledger.audit_held import HeldUnreadable
+from ledger.audit_forms import HeldUnreadable
 from ledger.audit_keys import Trust
 from ledger.audit_others import NO_EVIDENCE, Evidence
 from ledger.audit_report import Report
@@ -36,6 +36,8 @@ __all__ = ["TITLES", "main", "replay"]
 
 EXIT_FINDINGS: Final = 1
 EXIT_IMPOSSIBLE: Final = 2
+LEDGER_FILE: Final = "ledger.db"
+SQLITE: Final = "sqlite:///"
 TOKEN: Final = "LEDGER_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -43,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser(__doc__).parse_args(argv)
     try:
         with ExitStack() as stack:
-            report = (_live if "://" in options.ledger else _local)(options, stack)
+            live = options.ledger.lower().startswith(("http://", "https://"))
+            report = (_live if live else _local)(options, stack)
     except (AuditImpossible, HeldUnreadable, OSError, sqlite3.Error) as error:
         print(f"audit: could not run: {error}", file=sys.stderr)
         return EXIT_IMPOSSIBLE
@@ -53,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _local(options: argparse.Namespace, stack: ExitStack) -> Report:
-    data_dir = Path(options.ledger)
+    ledger_file = ledger_path(options.ledger)
+    data_dir = ledger_file.parent
     if options.order is not None:
         raise AuditImpossible(
             "--order audits one order of a live service; a folder is audited whole"
@@ -65,10 +69,26 @@ def _local(options: argparse.Namespace, stack: ExitStack) -> Report:
         trust=trust_of(options),
         views=None if options.no_views else options.views or data_dir / "views.db",
         evidence=evidence_of(options, stack),
+        ledger_file=ledger_file,
     )
     if options.export is not None:
         c28_reproducible(data_dir, guard, options.export, report)
     return report
+
+
+def ledger_path(text: str) -> Path:
+    """Return the ledger's file: of a data folder, a path to it, or a database URL."""
+    scheme, sign, _ = text.partition("://")
+    if sign and text.startswith(SQLITE):
+        return Path(text.removeprefix(SQLITE))
+    if sign and scheme.startswith("postgres"):
+        raise AuditImpossible("this build has no PostgreSQL store, so it audits none")
+    if sign:
+        raise AuditImpossible(
+            f"{scheme}:// names no ledger: give a folder, a file, or an https URL"
+        )
+    path = Path(text)
+    return path if path.is_file() else path / LEDGER_FILE
 
 
 def _live(options: argparse.Namespace, stack: ExitStack) -> Report:
@@ -92,12 +112,14 @@ def replay(
     trust: Trust,
     views: Path | None,
     evidence: Evidence = NO_EVIDENCE,
+    ledger_file: Path | None = None,
 ) -> Report:
     """Audit a data folder. What may only lag is read first: views and guard, then the ledger."""
+    ledger_file = ledger_file or data_dir / LEDGER_FILE
     with ExitStack() as stack:
         opened = _open_views(views, stack)
         note = read_guard(guard)
-        db, fold = stack.enter_context(_opened(data_dir / "ledger.db", evidence))
+        db, fold = stack.enter_context(_opened(ledger_file, evidence))
         progress = stack.enter_context(progress_bar())
         report = audit_snapshot(
             db, note, trust=trust, progress=progress, evidence=evidence, fold=fold
@@ -128,8 +150,7 @@ def _opened(
         if small or evidence.content is not None:
             yield db, None
             return
-    content = "content" not in evidence.absent
-    with beside(ledger_file, content=content, stop_after=STOP_AFTER) as found:
+    with beside(ledger_file) as found:
         yield found
 
 

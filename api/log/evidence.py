@@ -13,7 +13,7 @@ from api.answers import LEDGER_HEAD, ledger_head
 from api.handout import write_in_pieces
 from api.ivxp.parties import known_order
 from api.keys import HAND_OUTS, LEDGER, SETTINGS
-from api.witnesses import WITNESSES, NotWitnessed
+from api.log.notes import published_note, size_of
 from ledger.errors import InvalidInput
 from ledger.evidence import Bundle, Wanted, assemble, parse_redactions
 from ledger.receipt import SignedHead
@@ -47,7 +47,7 @@ async def get_evidence(request: web.Request) -> web.StreamResponse:
     order = await known_order(ledger, request.match_info["order_id"])
     redact = parse_redactions(request.query.get("redact", ""))
     size, head = _asked_size(request, ledger.head), ledger.head
-    published = _published(request, head)
+    published = published_note(request.app, head)
     policies = (request.app[SETTINGS].refund_policy,)
 
     def make() -> Bundle:
@@ -70,19 +70,11 @@ def _asked_size(request: web.Request, head: SignedHead) -> int | None:
     return int(text)
 
 
-def _published(request: web.Request, head: SignedHead) -> str:
-    """Return the newest checkpoint that the service shows, with its cosignatures; maybe none."""
-    try:
-        return request.app[WITNESSES].checkpoint(head)
-    except NotWitnessed:
-        return head.note
-
-
 def _final_head(
     ledger: Ledger, order_id: str, size: int | None, head: SignedHead, published: str
 ) -> tuple[int, str]:
     """Return size and note of the head that everything in the bundle is proven against."""
-    shown = int(published.split("\n")[1])
+    shown = size_of(published)
     if size is None:
         last = ledger.store.read_stream(order_stream(order_id))[-1][0]
         return (shown, published) if shown >= last else (head.size, head.note)

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.answers import LEDGER_HEAD
+from api.cors import add_vary
 from api.keys import LEDGER
 from api.routes import route_of
 from ledger.errors import Conflict, InvalidInput
@@ -41,16 +42,23 @@ class Fork(Conflict):
 @web.middleware
 async def compare_head(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse to go on with a client whose history is not ours; the refusal is evidence."""
-    text = request.headers.get(LEDGER_HEAD)
-    if text is not None and route_of(request) is not None:
-        held = _parsed(text)
+    texts = request.headers.getall(LEDGER_HEAD, [])
+    if texts and route_of(request) is not None:
+        if len(texts) > 1:
+            raise InvalidInput(f"{LEDGER_HEAD}: is sent once", details={"field": LEDGER_HEAD})
+        held = _parsed(texts[0])
         require_same_history(request.app[LEDGER], held)
         request[HELD] = held
     return await handler(request)
 
 
 async def add_consistency(request: web.Request, response: web.StreamResponse) -> None:
-    """Prove to a client that sent its head that the head of this answer continues it."""
+    """Prove to a client that sent its head that the head of this answer continues it.
+
+    Whether one was sent decides on the answer, so a cache that others share keeps them apart.
+    """
+    if route_of(request) is not None:
+        add_vary(response.headers, LEDGER_HEAD)
     held = request.get(HELD)
     if held is None:
         return

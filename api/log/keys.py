@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from aiohttp import web
 from pydantic import BaseModel
 
@@ -12,12 +14,20 @@ from api.witnesses import WITNESSES
 
 
 class KeyEvent(BaseModel):
-    """One event of the stream `log`: exact text and place; it is provable as any other."""
+    """One event of the stream `log`: exact text, place, and proof against the checkpoint."""
 
     position: int
     kind: str
     leaf: str
     entry: str
+    proof: list[str]
+
+
+class Genesis(BaseModel):
+    """The keys that the log began with: pinned once, they lead to all that came after."""
+
+    log_key: str
+    wallet: str
 
 
 class KeysResponse(BaseModel):
@@ -29,28 +39,38 @@ class KeysResponse(BaseModel):
     payment_addresses: list[str]
     recovery: str
     closed: bool
+    genesis: Genesis
     events: list[KeyEvent]
+    checkpoint: str
 
 
 async def get_keys(request: web.Request) -> web.Response:
     """Return the keys of the log with the events that brought and took them."""
     ledger = request.app[LEDGER]
     head, state = ledger.head, ledger.log_state
+    opening = state.genesis
     body = {
         "origin": ledger.origin,
         "log_keys": sorted(state.log_keys),
         "wallets": sorted(state.wallets),
         "payment_addresses": sorted(state.payment_addresses),
-        "recovery": state.genesis.recovery,
+        "recovery": opening.recovery,
         "closed": state.closed,
+        "genesis": {"log_key": opening.log_key, "wallet": opening.wallet},
+        "checkpoint": head.note,
         "events": [
             {
                 "position": placed.position,
                 "kind": placed.signed.event.kind,
                 "leaf": placed.signed.leaf.hex(),
                 "entry": placed.signed.entry.decode(),
+                "proof": [
+                    b64encode(sibling).decode()
+                    for sibling in ledger.proofs.inclusion(placed.position, head.size)
+                ],
             }
             for placed in ledger.key_events()
+            if placed.position <= head.size
         ],
     }
     return json_response(body, headers={LEDGER_HEAD: ledger_head(head), **CHECKPOINT_CACHE})

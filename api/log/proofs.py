@@ -12,7 +12,8 @@ from api.answers import LEDGER_HEAD, json_response, ledger_head
 from api.ivxp.parties import known_order
 from api.keys import LEDGER
 from api.log.held import Ahead
-from api.log.words import CHECKPOINT_CACHE, NO_STORE
+from api.log.notes import note_at
+from api.log.words import CHECKPOINT_CACHE, FOR_A_DAY, NO_STORE, PRIVATE_FOR_A_DAY
 from ledger.errors import InvalidInput, NotFound
 from ledger.proof_text import consistency_text, inclusion_text
 from ledger.values import order_stream
@@ -99,8 +100,9 @@ async def get_event_proof(request: web.Request) -> web.Response:
         msg = f"size: the event stands at {position} and the log ends at {ledger.head.size}"
         raise InvalidInput(msg, details={"field": "size"})
     proof = ledger.proofs.inclusion(position, size)
-    note = ledger.proofs.checkpoint_at(size)
-    return web.Response(text=inclusion_text(position - 1, proof, note), headers=NO_STORE)
+    text = inclusion_text(position - 1, proof, note_at(request.app, size))
+    headers = PRIVATE_FOR_A_DAY if "size" in request.query else NO_STORE
+    return web.Response(text=text, headers=headers)
 
 
 async def get_consistency(request: web.Request) -> web.Response:
@@ -114,8 +116,9 @@ async def get_consistency(request: web.Request) -> web.Response:
     if old > new:
         raise InvalidInput("from: is not above to", details={"field": "from"})
     proof = ledger.proofs.consistency(old, new)
-    text = consistency_text(proof, ledger.proofs.checkpoint_at(new))
-    return web.Response(text=text, headers=CHECKPOINT_CACHE)
+    text = consistency_text(proof, note_at(request.app, new))
+    headers = FOR_A_DAY if "to" in request.query else CHECKPOINT_CACHE
+    return web.Response(text=text, headers=headers)
 
 
 def _number(request: web.Request, name: str, default: int | None) -> int:

@@ -18,7 +18,7 @@ from ledger.errors import NotFound
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH
 
 _TILE: Final = re.compile(
-    r"(?P<index>(?:x[0-9]{3}/)*[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?", re.ASCII
+    r"(?P<index>(?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?", re.ASCII
 )
 _LEVEL: Final = re.compile(r"[0-5]", re.ASCII)
 _BYTES: Final = "application/octet-stream"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from ledger.evidence_verify.basics import FORMAT, Doc, count, time_text, usdc
+from ledger.evidence_verify.basics import FORMAT, Doc, count, duration, time_text, usdc
 from ledger.evidence_verify.bundle import (
     BASES,
     DELIVERABLE_FILE,
@@ -24,9 +24,9 @@ from ledger.evidence_verify.facts import (
     PROVEN,
     PROVIDER,
     RPC,
-    THIRD,
     sayings,
 )
+from ledger.evidence_verify.limits import not_proven
 from ledger.evidence_verify.money import Place
 from ledger.evidence_verify.rules import OrderState
 from ledger.evidence_verify.shapes import Entry
@@ -103,8 +103,8 @@ def _terms(order: OrderState) -> Doc:
         "token": f"{terms['chain']}:{terms['token']}",
         "pay_by": time_text(terms["pay_by"]),
         "deliver_by": time_text(terms["deliver_by"]),
-        "time_to_accept": count(terms["acceptance_window"], "second"),
-        "time_to_answer": count(terms["answer_window"], "second"),
+        "time_to_accept": duration(terms["acceptance_window"]),
+        "time_to_answer": duration(terms["answer_window"]),
         "refund_policy_sha256": terms["refund_policy"],
         "arbiter": terms.get("arbiter", "none"),
     }
@@ -187,12 +187,27 @@ def _dispute(evidence: Evidence, order: OrderState) -> Doc:
         for by, grade in [_statement_grade(evidence.events[o.seq - 1])]
     ]
     ended = order.dispute["ended"]
-    return {
+    doc: Doc = {
         "disputed": True,
         "open": order.dispute_open,
         "ended_by": ended or "nothing yet",
         "events": seqs,
         "statements": statements,
+    }
+    return {**doc, "ruling": _ruling(evidence.events)} if ended == "dispute_ruled" else doc
+
+
+def _ruling(events: list[Entry]) -> Doc:
+    """Return what the last ruling says, with the grade of its words."""
+    entry = [e for e in events if e.kind == "dispute_ruled"][-1]
+    outcome, amount = entry.body["outcome"], entry.body["amount"]
+    return {
+        "event": entry.seq,
+        "outcome": outcome,
+        "amount_micro_usdc": amount,
+        "usdc": usdc(int(amount)),
+        "grade": PROVEN,
+        "files": event_files(entry.seq),
     }
 
 
@@ -251,7 +266,8 @@ def _facts(evidence: Evidence, order: OrderState) -> list[Doc]:
             )
             found.append(_fact(text, PROVEN, opening.file))
     found += [
-        _fact(f"The head bears a line of {line}.", THIRD, FINAL) for line in strange_lines(evidence)
+        _fact(f"The head bears a line that names {line}; it was not checked.", PROVIDER, FINAL)
+        for line in strange_lines(evidence)
     ]
     if order.confirmed is not None and order.confirmed["binds"] == "content":
         text = "The client's receipt names the hash of the deliverable."
@@ -261,37 +277,3 @@ def _facts(evidence: Evidence, order: OrderState) -> list[Doc]:
 
 def _fact(text: str, grade: str, *files: str) -> Doc:
     return {"text": text, "grade": grade, "files": list(files)}
-
-
-def not_proven(evidence: Evidence, order: OrderState) -> list[str]:
-    """Say in plain words what the bundle does not show."""
-    found = [
-        "Quality: no hash and no signature says whether the work is good, or fits the order.",
-        "Persons: wallets sign here. Who holds a wallet is not shown.",
-        "Time: events carry the provider's clock. Their order is proven, their moment is not.",
-        "The chain: transfers are as the provider read them. Look up the transactions yourself.",
-        "Completeness: that the order ends here is the provider's signed word, and nothing more.",
-        "Keys: that none was stolen, and none revoked after the last key event in this bundle.",
-    ]
-    if order.dispute is not None:
-        found.append("The dispute: what was signed is shown, not who is right.")
-    if order.confirmed is None and order.ready is not None:
-        found.append("Receipt: the client signed none. That it got the deliverable is not shown.")
-    elif order.confirmed is not None and order.confirmed["binds"] == "order_only":
-        found.append("Content: the client's receipt names no hash. What it got is not shown.")
-    if not strange_lines(evidence):
-        found.append(
-            "Witnesses: nobody else signed the log's head. Other people may have been shown another"
-            " log; heads that the client kept would reveal that."
-        )
-    for state, text in (
-        ("erased", "Erased: {} of event {} was erased. Its commitment or hash remains."),
-        ("redacted", "Withheld: {} of event {} is left out of this bundle by its maker."),
-        ("not_held", "Not held: {} of event {} is not held any more, and no event here says why."),
-    ):
-        found += [
-            text.format(opening.field.replace("_", " "), opening.seq)
-            for opening in evidence.openings
-            if opening.state == state
-        ]
-    return found

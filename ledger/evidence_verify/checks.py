@@ -86,6 +86,9 @@ class Checks:
     def order(self) -> OrderState:
         return self._order or fail("the order was not read")
 
+    def _keys(self) -> Keys:
+        return Keys(self.evidence, self.roots)
+
     def run(self) -> None:
         """Make every check; where one fails that others stand on, those are not made."""
         for name, (_, check, is_ground) in TITLES.items():
@@ -118,12 +121,12 @@ class Checks:
         return count(len(found.events), "event")
 
     def trust(self) -> str:
-        Keys(self.evidence).require_roots(self.roots)
+        self._keys().require_roots()
         is_play = self.evidence.genesis["dev_chain"]
         return "a development chain: THE MONEY IS PLAY MONEY" if is_play else ""
 
     def checkpoint(self) -> str:
-        Keys(self.evidence).require_head_signed(self.roots)
+        self._keys().require_head_signed()
         return f"size {self.evidence.head.size}, root {self.evidence.head.root}"
 
     def proofs(self) -> str:
@@ -137,12 +140,12 @@ class Checks:
         return ""
 
     def signatures(self) -> str:
-        keys = Keys(self.evidence)
-        keys.require_signed(self.roots)
+        keys = self._keys()
+        keys.require_signed()
         for entry in self.evidence.events:
             with of_event(entry):
                 entry.require_signature()
-                keys.require_voice(entry, self.roots)
+                keys.require_voice(entry)
         return ", ".join(dict.fromkeys(entry.signer for entry in self.evidence.events))
 
     def bases(self) -> str:
@@ -181,7 +184,7 @@ class Checks:
         text, signer, signature = parse_signed_doc(self.evidence.get(name))
         need(text == wanted, f"{name} says otherwise than the bundle")
         require_signed(text, signature, signer)
-        Keys(self.evidence).require_present_voice(signer, self.roots)
+        self._keys().require_present_voice(signer)
 
     def lifecycle(self) -> str:
         self._order = fold_order(self.evidence.events)

@@ -11,14 +11,12 @@ PROVEN = "proven"
 COUNTERPARTY = "attested-by-counterparty"
 PROVIDER = "attested-by-provider"
 RPC = "rpc-testimony"
-THIRD = "third-party-time"
 
 GRADES = {
     PROVEN: "follows from signatures, hashes and proofs in this bundle, checked by verify.py",
     COUNTERPARTY: "the client or the arbiter says so under its own signature",
     PROVIDER: "the provider says so under its own signature, and nobody else does",
     RPC: "the provider read it from the chain through its RPC endpoints; look it up to be sure",
-    THIRD: "a third party that signs the log's heads says so, if you trust its key",
 }
 
 CHAIN = "chain, as the provider read it"
@@ -37,6 +35,7 @@ READY = (
     "The provider signed that the deliverable has {size_bytes} bytes"
     " (\u201c{content_type}\u201d) with the SHA-256 {raw}."
 )
+TOLD = "{said} the event at position {position} of the log."
 BEGUN = ("The work began.", "provider", PROVIDER)
 
 SAYINGS: dict[str, list[Saying]] = {
@@ -181,10 +180,18 @@ SAYINGS: dict[str, list[Saying]] = {
         ("The client's wallet signed a notice of payment for this order.", "client", PROVEN),
         ("The provider refused it: {code}.", "provider", PROVEN),
     ],
+    "receipt_recorded/provider": [
+        (f"The client's wallet signed that it {TOLD}", "client", PROVEN),
+        ("It did so with what it got.", "client", COUNTERPARTY),
+    ],
+    "receipt_recorded/client": [
+        (f"The wallet {{receiver[signer]}} signed that it {TOLD}", "its signer", PROVEN),
+        ("This wallet acts for the provider.", "provider", PROVIDER),
+    ],
 }
 """By kind, and by kind and variant where the body chooses one."""
 
-VARIANTS = ("reason", "by", "binds", "position", "outcome")
+VARIANTS = ("reason", "by", "binds", "position", "outcome", "sender")
 
 
 def sayings(entry: Entry) -> list[Doc]:

@@ -7,7 +7,8 @@ import hashlib
 from ledger.evidence_verify.bags import BAGIT, PAYLOAD, Files
 from ledger.evidence_verify.basics import FORMAT, Doc, encoded, pretty
 from ledger.evidence_verify.bundle import Evidence
-from ledger.evidence_verify.case import case_of, deliverable_of, event_files, money_of, not_proven
+from ledger.evidence_verify.case import case_of, deliverable_of, event_files, money_of
+from ledger.evidence_verify.limits import not_proven
 from ledger.evidence_verify.report import report_of
 from ledger.evidence_verify.rules import OrderState
 from ledger.evidence_verify.words import signed_part

@@ -6,7 +6,7 @@ import html
 import re
 
 from ledger.evidence_verify.basics import Doc
-from ledger.evidence_verify.bundle import Evidence
+from ledger.evidence_verify.bundle import DELIVERABLE_FILE, Evidence
 from ledger.evidence_verify.style import STYLE
 
 SHOWN_CHARACTERS = 6000
@@ -20,7 +20,6 @@ GRADE_WORDS = {
     "attested-by-counterparty": "counterparty's word",
     "attested-by-provider": "provider's word",
     "rpc-testimony": "read from the chain",
-    "third-party-time": "third party's time",
 }
 ENDINGS = {
     "dispute_withdrawn": "The client withdrew it.",
@@ -208,6 +207,7 @@ def _deliverable(case: Doc) -> str:
         ("type", f"{shown(recorded['format'])}, {shown(recorded['content_type'])}"),
         ("the bytes are", shown(states.get(item["state"], item["state"]))),
     ]
+    pairs += [("file", _code(DELIVERABLE_FILE))] if item["state"] == "open" else []
     rows = [
         [str(a["event"]), shown(a["kind"]), shown(a["at"]), shown(a.get("response_status", ""))]
         for a in item["handing_over"]
@@ -225,12 +225,23 @@ def _dispute_words(evidence: Evidence, case: Doc) -> str:
     if not dispute["disputed"]:
         return "<p>Nothing was disputed.</p>\n"
     words = ENDINGS.get(dispute["ended_by"], "It is open.")
+    said = f"<p>{shown(words)}</p>\n"
+    if "ruling" in dispute:
+        said += _ruling_words(dispute["ruling"])
     rows = [
         [f"event {s['event']}", shown(s["by"]), _code(s["file"]), _grade(s["grade"])]
         for s in dispute["statements"]
     ]
     table = _table(["statement", "of the", "file", "grade"], rows) if rows else ""
-    return f"<p>{shown(words)}</p>\n" + table + _texts(evidence, "statement", "Statement")
+    return said + table + _texts(evidence, "statement", "Statement")
+
+
+def _ruling_words(ruling: Doc) -> str:
+    """Say what was ruled; it moves no money, so what went back stands under the money."""
+    for_whom = {"split": "to split"}.get(ruling["outcome"], f"for the {ruling['outcome']}")
+    amount = "nothing" if ruling["amount_micro_usdc"] == "0" else ruling["usdc"]
+    text = f"It ruled {for_whom}: {amount} should go back to the client (event {ruling['event']})."
+    return f"<p>{shown(text)} {_grade(ruling['grade'])}</p>\n"
 
 
 def _content_table(case: Doc) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ledger.evidence_verify.basics import Bad, Doc, fail, need
+from ledger.evidence_verify.basics import Bad, Doc, fail, need, usdc
 from ledger.evidence_verify.money import INCOMING, Money
-from ledger.evidence_verify.shapes import Entry
-from ledger.evidence_verify.words import require_words, signed_part
+from ledger.evidence_verify.shapes import BY_CLIENT, Entry
+from ledger.evidence_verify.words import require_new_words, require_words, signed_part
 
 NEXT = {
     "": "quoted",
@@ -22,9 +22,13 @@ NEXT = {
     "refunded": "",
 }
 AWAITING_ACCEPTANCE = ("ready", "posted", "delivered", "delivery_failed")
-AFTER_REFUND = ("content_erased", "download_noted", "push_attempted", "payment_", "refund_recorded")
+AFTER_REFUND = (
+    "content_erased", "download_noted", "push_attempted", "payment_", "refund_recorded",
+    "receipt_recorded",
+)  # fmt: skip
 WHILE_DISPUTED = ("dispute_answered", "dispute_withdrawn", "dispute_ruled", "answer_lapsed")
 MAX_OPEN_CLAIMS = 3
+MAX_RECEIPTS = 256
 
 
 class OrderState:
@@ -48,6 +52,9 @@ class OrderState:
         self.dispute: Doc | None = None
         self.lapsed = False
         self.confirmed: Doc | None = None
+        self.senders = {(quote.position, quote.leaf): "provider"}
+        self.receipts: set[tuple[str, str, str]] = set()
+        self.said: set[str] = set()
 
     @property
     def dispute_open(self) -> bool:
@@ -66,9 +73,11 @@ class OrderState:
         self._require_dispute(kind, body, entry.ms)
         self._require_claims(kind, entry)
         self._require_end(kind, body)
+        self._require_receipt(kind, body)
         self.money.require(kind, body, refunded=self.status == "refunded")
         self._require_party(entry)
         require_words(entry, self.id, self.money.transactions)
+        require_new_words(entry, self.said)
         self._apply(entry)
 
     def _require_status(self, kind: str) -> None:
@@ -124,7 +133,7 @@ class OrderState:
                 need(not dispute["lapsed"], "the time to answer lapsed before")
                 _window(body, dispute["at"], self.terms["answer_window"], at)
             if kind == "dispute_ruled":
-                need(int(body["amount"]) <= self.money.received, "more is ruled than was received")
+                _fitting(body["outcome"], int(body["amount"]), self.money.received)
         if kind == "acceptance_lapsed":
             waits = self.status in AWAITING_ACCEPTANCE and not self.dispute_open
             need(waits and not self.lapsed and "ready" in self.entered, "no acceptance window")
@@ -155,6 +164,14 @@ class OrderState:
                 known = each in self.contents and each not in self.erased
                 need(known, "content was erased that is not there")
 
+    def _require_receipt(self, kind: str, body: Doc) -> None:
+        if kind != "receipt_recorded":
+            return
+        sender = self.senders.get((body["position"], body["leaf"]))
+        need(sender == body["sender"], "a receipt for no event of this order, or of that sender")
+        need(_told(body) not in self.receipts, "the same receipt was recorded before")
+        need(len(self.receipts) < MAX_RECEIPTS, "too many receipts")
+
     def _require_party(self, entry: Entry) -> None:
         part = signed_part(entry)
         if part is None:
@@ -162,12 +179,15 @@ class OrderState:
         if entry.kind == "dispute_ruled":
             need(part["signer"] == self.terms.get("arbiter"), "the ruling is not the arbiter's")
             return
+        if entry.kind == "receipt_recorded" and entry.body["sender"] == "client":
+            return  # which wallets take what the client sends is the provider's own matter
         unbound = self.money.unbound and entry.kind in ("payment_claimed", "command_refused")
         need(part["signer"] == self.money.client or unbound, "the text is not the client's")
 
     def _apply(self, entry: Entry) -> None:
-        kind, body = entry.kind, entry.body
+        kind, body, part = entry.kind, entry.body, signed_part(entry)
         self.money.apply(kind, body)
+        self.said.update([part["text"]] if part else [])
         self.contents.update(content_ids(entry))
         if kind in NEXT:
             self.status = kind
@@ -190,6 +210,11 @@ class OrderState:
         self.noticed = self.noticed or (
             kind in ("processing", "notice_accepted") and "notice" in body
         )
+        if kind == "receipt_recorded":
+            self.receipts.add(_told(body))
+        else:
+            sender = "client" if kind in BY_CLIENT else "provider"
+            self.senders[entry.position, entry.leaf] = sender
         self.collected = self.collected or kind in ("delivered", "download_noted")
         self.lapsed = self.lapsed or kind == "acceptance_lapsed"
         self._apply_dispute(entry)
@@ -238,8 +263,17 @@ def fold_order(entries: list[Entry]) -> OrderState:
     return state
 
 
+def _told(body: Doc) -> tuple[str, str, str]:
+    return body["leaf"], body["said"], body["receiver"]["signer"]
+
+
 def _claim(entry: Entry) -> tuple[str, str]:
     return entry.body["tx_hash"], entry.body["notice"]["signer"]
+
+
+def _fitting(outcome: str, amount: int, received: int) -> None:
+    fits = {"provider": amount == 0, "client": amount == received, "split": 0 < amount < received}
+    need(fits[outcome], f"a ruling for {outcome} cannot return {usdc(amount)} of {usdc(received)}")
 
 
 def _window(body: Doc, since_ms: int, length: int, at: int) -> None:

@@ -35,6 +35,7 @@ TEXTS = {
 NUMBERS = {
     "number": (0, 2**53 - 1),
     "position": (-(2**53) + 1, 2**53 - 1),
+    "place": (1, 2**53 - 1),
     "time": (0, 2**40 - 1),
     "seconds": (0, 2**31 - 1),
     "counter": (1, 2**31 - 1),
@@ -115,6 +116,10 @@ KINDS = {
     "dispute_ruled": "arbiter:client outcome:client/provider/split amount:micros",
     "content_erased": "content_ids:id* reason:retention/request/operator",
     "command_refused": "command:command code:code client:client",
+    "receipt_recorded": (
+        "position:place leaf:digest sender:provider/client"
+        " said:received/read/processed/rejected content_hash?:digest receiver:client"
+    ),
 }
 """The kinds of an order's events: field and type, `?` where it may be absent, `*` for a list."""
 
@@ -133,6 +138,7 @@ LOG_KINDS = {
 
 BY_CLIENT = {
     "notice_accepted", "confirmed", "disputed", "payment_claimed", "dispute_withdrawn",
+    "receipt_recorded",
 }  # fmt: skip
 BY_SYSTEM = {
     "expired", "paid", "refunded", "payment_claim_closed", "payment_partial", "payment_overpaid",

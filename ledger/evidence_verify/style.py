@@ -27,7 +27,6 @@ pre { font: .8rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; white-space:
 .attested-by-counterparty { background: #e4edfa; border-color: #3f65a0 }
 .attested-by-provider { background: #fdf1d8; border-color: #a5782a }
 .rpc-testimony { background: #efe8f7; border-color: #71529a }
-.third-party-time { background: #e0f3f4 }
 .says { display: grid; grid-template-columns: 1fr auto; gap: .15rem .7rem; align-items: start }
 .says span { overflow-wrap: anywhere; justify-self: start }
 .says .g { justify-self: end }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ledger.evidence_verify.basics import Doc, fail, need
+from ledger.evidence_verify.basics import Doc, fail, need, stamp_ms
 from ledger.evidence_verify.shapes import Entry
 
 ID = r"(?P<order>[A-Za-z0-9-]{1,64})"
@@ -41,6 +41,12 @@ DISPUTE = (
 DISPUTES = (DISPUTE,)
 WITHDRAWALS = (rf"Withdraw dispute: {ID} \| Timestamp: {TS}",)
 RULINGS = (rf"Rule dispute: {ID} \| Outcome: {OUTCOME} \| Amount: {AMOUNT} \| Timestamp: {TS}",)
+EVENT_RECEIPT = (
+    r"Receipt: (?P<position>[1-9][0-9]{0,14})-(?P<leaf>[0-9a-f]{64})"
+    r" \| Kind: (?P<said>received|read|processed|rejected)"
+    rf" \| Hash: (?:none|{HASH}) \| Timestamp: {TS}"
+)
+EVENT_RECEIPTS = (EVENT_RECEIPT,)
 ADDING = (rf"Add key: {NAMED} \| Log: {LOG} \| Timestamp: {TS}",)
 REVOKING = (rf"Revoke key: {NAMED} \| Log: {LOG} \| Last position: {LAST} \| Timestamp: {TS}",)
 CLOSING = (rf"Close log: {LOG} \| Reason: (?P<reason>[ -{{}}~]{{1,200}}) \| Timestamp: {TS}",)
@@ -54,11 +60,15 @@ FORMS = {
     "disputed": DISPUTES,
     "dispute_withdrawn": WITHDRAWALS,
     "dispute_ruled": RULINGS,
+    "receipt_recorded": EVENT_RECEIPTS,
     "key_added": ADDING,
     "key_revoked": REVOKING,
     "log_closed": CLOSING,
 }
-MEMBERS = ("notice", "client", "arbiter", "possession", "recovery")
+ONCE = ("confirmed", "disputed", "dispute_withdrawn", "dispute_ruled")
+MAX_AGE_MS, MAX_AHEAD_MS = 360_000, 60_000
+"""A text is taken for 300 seconds, and a minute may pass until its event has its place."""
+MEMBERS = ("notice", "client", "arbiter", "receiver", "possession", "recovery")
 
 Said = dict[str, "str | None"]
 
@@ -86,6 +96,20 @@ def bare_digest(text: str | None) -> str | None:
     return None if text is None else text[-64:].lower()
 
 
+def require_new_words(entry: Entry, said_before: set[str]) -> None:
+    """Raise `Bad` unless a text about the delivery is new, and of the time of its event.
+
+    An old text cannot be shown again: that somebody withdrew one dispute ends no later one. Notices
+    are left out, as one that is kept may be accepted long after.
+    """
+    part = signed_part(entry)
+    if part is None or entry.kind not in ONCE:
+        return
+    need(part["text"] not in said_before, "the text stands in an earlier event of the order")
+    age = entry.ms - stamp_ms(str(read_text(entry.kind, part["text"])["ts"]))
+    need(-MAX_AHEAD_MS <= age <= MAX_AGE_MS, "the text was signed at another time than its event")
+
+
 def require_words(entry: Entry, order_id: str, paid: set[str]) -> None:
     """Raise `Bad` unless the text names this order and says what the event records of it.
 
@@ -95,6 +119,9 @@ def require_words(entry: Entry, order_id: str, paid: set[str]) -> None:
     if part is None:
         return
     said, body = read_text(entry.kind, part["text"]), entry.body
+    if entry.kind == "receipt_recorded":
+        _event_receipt(said, body)
+        return
     need(said["order"] == order_id, f"the text names the order {said['order']}")
     if entry.kind == "confirmed":
         _receipt(said, body)
@@ -129,6 +156,13 @@ def _receipt(said: Said, body: Doc) -> None:
     binds = "order_only" if digest is None else "content"
     recorded = (body["binds"], body.get("content_hash"), body.get("head"))
     need(recorded == (binds, digest, head), "the receipt says otherwise than its event")
+
+
+def _event_receipt(said: Said, body: Doc) -> None:
+    named = (str(body["position"]), body["leaf"])
+    recorded = (*named, body["said"], body.get("content_hash"))
+    words = (said["position"], said["leaf"], said["said"], bare_digest(said.get("hash")))
+    need(recorded == words, "the receipt says otherwise than its event")
 
 
 def require_key_words(entry: Entry, origin: str) -> None:

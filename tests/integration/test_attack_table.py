@@ -376,6 +376,7 @@ ATTACKS: dict[str, Callable[..., None]] = {
     "19 outsider's checkpoint": a19_outsiders_checkpoint,
     "20 expired early": partial(carried_on, forging.an_early_expiry),
     "21 amount misreported": a21_amount_misreported,
+    "22 an old withdrawal shown again": partial(carried_on, forging.an_old_withdrawal_again),
 }
 
 Row = tuple[set[str], set[str], set[str], set[str], set[str]]
@@ -449,6 +450,7 @@ TABLE: dict[str, Row] = {
     "19 outsider's checkpoint": always("C18"),
     "20 expired early": always("C14"),
     "21 amount misreported": (set(), set(), {"C13"}, {"C13"}, {"C13"}),
+    "22 an old withdrawal shown again": always("C16"),
 }
 """Who notices what: for each attack and each auditor exactly the checks that have findings."""
 
@@ -496,7 +498,7 @@ def test_a_receipt_that_names_a_head_shows_a_rewritten_log_to_everybody(world: W
     head = forge.head()
     text = (
         f"Order: {case.order_id} | Received: true | Hash: {forging.RAW_DIGEST}"
-        f" | Head: {head.size}:{head.root} | Timestamp: 2026-01-01T12:00:00.000Z"
+        f" | Head: {head.size}:{head.root} | Timestamp: {case.stamp}"
     )
     receipt = DeliveryConfirmed(
         client=lf.CLIENT.sign(text), binds="content", content_hash=forging.RAW_DIGEST, head=head

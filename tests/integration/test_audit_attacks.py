@@ -33,6 +33,7 @@ from ledger.order_events import (
     DeliveryConfirmed,
     DeliveryDisputed,
     DeliveryFailed,
+    DisputeRuled,
     DisputeWithdrawn,
     OrderQuoted,
     OrderRefunded,
@@ -69,6 +70,8 @@ WALLET = Signer(lf.WALLET_SECRET)
 OTHER = lf.Wallet("other")
 OTHER_WALLET = Signer(OTHER.secret)
 NEVER = UnixMs(0)
+NOON = "2026-01-01T12:00:00Z"
+POLICY = PolicySet(name="refund", digest="ab" * 32)
 STRANGER = lf.Wallet("stranger")
 RECOVERY = lf.Wallet("recovery")
 RAW = b"the deliverable"
@@ -251,14 +254,30 @@ class Case:
     ) -> DeliveryConfirmed:
         text = (
             f"Order: {order_id or self.order_id} | Received: true | Hash: {digest}"
-            " | Timestamp: 2026-01-01T12:00:00.000Z"
+            f" | Timestamp: {self.stamp}"
         )
         return DeliveryConfirmed(client=by.sign(text), binds="content", content_hash=digest)
 
-    def complaint(self, **changes: object) -> DeliveryDisputed:
+    @property
+    def stamp(self) -> str:
+        """The present time, as a party writes it into a text."""
+        return iso_of(self.forge.now)
+
+    def withdrawal(self, stamp: str = "") -> DisputeWithdrawn:
+        text = f"Withdraw dispute: {self.order_id} | Timestamp: {stamp or self.stamp}"
+        return DisputeWithdrawn(client=lf.CLIENT.sign(text))
+
+    def ruling(self, outcome: str, amount: int) -> DisputeRuled:
+        text = (
+            f"Rule dispute: {self.order_id} | Outcome: {outcome} | Amount: {amount}"
+            f" | Timestamp: {self.stamp}"
+        )
+        return DisputeRuled(arbiter=lf.ARBITER.sign(text), outcome=outcome, amount=amount)  # type: ignore[arg-type]
+
+    def complaint(self, stamp: str = "", **changes: object) -> DeliveryDisputed:
         text = (
             f"Dispute delivery: {self.order_id} | Reason: other | Hash: none"
-            " | Statement: none | Timestamp: 2026-01-01T12:00:00.000Z"
+            f" | Statement: none | Timestamp: {stamp or self.stamp}"
         )
         return DeliveryDisputed(client=lf.CLIENT.sign(text), reason="other").model_copy(
             update=changes
@@ -300,21 +319,65 @@ def a_confirmed_order(f: Forge) -> None:
     case.add(case.receipt())
 
 
+def added(
+    key: str = OTHER.address, *, by: lf.Wallet = OTHER, log: str = lf.ORIGIN, text: str = ""
+) -> KeyAdded:
+    """Return the event that adds a wallet; `text` is what it signs instead of the right words."""
+    said = text or f"Add key: {OTHER.address} | Log: {log} | Timestamp: {NOON}"
+    return KeyAdded(purpose="wallet", key=key, possession=by.sign(said))
+
+
+def revoked(last: int, *, key: str = WALLET.address, log: str = lf.ORIGIN) -> KeyRevoked:
+    """Return the event that revokes a wallet with the recovery key's word."""
+    text = f"Revoke key: {WALLET.address} | Log: {log} | Last position: {last} | Timestamp: {NOON}"
+    recovery = RECOVERY.sign(text)
+    return KeyRevoked(purpose="wallet", key=key, last_position=last, recovery=recovery)
+
+
+def closed(*, by: lf.Wallet = RECOVERY, log: str = lf.ORIGIN, reason: str = "moved") -> LogClosed:
+    text = f"Close log: {log} | Reason: moved | Timestamp: {NOON}"
+    return LogClosed(reason=reason, recovery=by.sign(text))
+
+
 def a_wallet_change(f: Forge) -> None:
-    possession = OTHER.sign("this wallet signs for the log")
-    f.add(LOG_STREAM, KeyAdded(purpose="wallet", key=OTHER.address, possession=possession))
+    f.add(LOG_STREAM, added())
     last = len(f.leaves)
-    revoked = KeyRevoked(purpose="wallet", key=WALLET.address, last_position=last)
-    f.add(LOG_STREAM, revoked, signer=OTHER_WALLET)
+    by_word = KeyRevoked(purpose="wallet", key=WALLET.address, last_position=last)
+    f.add(LOG_STREAM, by_word, signer=OTHER_WALLET)
     f.add(LOG_STREAM, PolicySet(name="refund", digest="ab" * 32), signer=OTHER_WALLET)
 
 
 def the_end_of_the_log(f: Forge) -> None:
-    f.add(LOG_STREAM, LogClosed(reason="moved", recovery=RECOVERY.sign("close the log")))
+    f.add(LOG_STREAM, closed())
+
+
+def a_stolen_wallet_revoked(f: Forge) -> None:
+    f.add(LOG_STREAM, added())
+    last = len(f.leaves)
+    f.add(LOG_STREAM, POLICY, signer=OTHER_WALLET)
+    f.add(LOG_STREAM, revoked(last), signer=OTHER_WALLET)
+
+
+def two_disputes(f: Forge) -> None:
+    case = f.paid().add(DeliveryFailed(reason="handler_failed", attempts=1))
+    case.add(case.complaint())
+    case.add(case.withdrawal())
+    f.content(case.deliverable())
+    case.add(case.made())
+    case.add(case.complaint())
+    case.add(case.withdrawal())
 
 
 @pytest.mark.parametrize(
-    "story", [an_order_to_the_end, a_confirmed_order, a_wallet_change, the_end_of_the_log]
+    "story",
+    [
+        an_order_to_the_end,
+        a_confirmed_order,
+        a_wallet_change,
+        a_stolen_wallet_revoked,
+        the_end_of_the_log,
+        two_disputes,
+    ],
 )
 def test_what_is_legal_is_no_finding(forge: Forge, story: Callable[[Forge], None]) -> None:
     story(forge)
@@ -357,8 +420,7 @@ def an_amount_as_a_number(f: Forge) -> None:
 
 
 def a_wallet_added_without_its_consent(f: Forge) -> None:
-    possession = STRANGER.sign("this wallet signs for the log")
-    f.add(LOG_STREAM, KeyAdded(purpose="wallet", key=OTHER.address, possession=possession))
+    f.add(LOG_STREAM, added(by=STRANGER))
 
 
 def another_log(f: Forge) -> None:
@@ -380,11 +442,56 @@ def a_revoked_key(f: Forge) -> None:
 
 def a_key_before_its_time(f: Forge) -> None:
     f.add(LOG_STREAM, PolicySet(name="refund", digest="ab" * 32), signer=OTHER_WALLET)
-    f.add(LOG_STREAM, KeyAdded(purpose="wallet", key=OTHER_WALLET.address))
+    f.add(LOG_STREAM, added())
 
 
 def an_end_without_the_recovery_key(f: Forge) -> None:
-    f.add(LOG_STREAM, LogClosed(reason="moved", recovery=STRANGER.sign("close the log")))
+    f.add(LOG_STREAM, closed(by=STRANGER))
+
+
+def a_wallet_added_with_other_words(f: Forge) -> None:
+    f.add(LOG_STREAM, added(text="hello"))
+
+
+def a_wallet_added_with_its_word_on_another_log(f: Forge) -> None:
+    f.add(LOG_STREAM, added(log="other.example/log"))
+
+
+def a_wallet_added_without_a_word(f: Forge) -> None:
+    f.add(LOG_STREAM, KeyAdded(purpose="wallet", key=OTHER.address))
+
+
+def an_end_with_the_word_on_another_log(f: Forge) -> None:
+    f.add(LOG_STREAM, closed(log="other.example/log"))
+
+
+def an_end_for_another_reason(f: Forge) -> None:
+    f.add(LOG_STREAM, closed(reason="bankrupt"))
+
+
+def a_wallet_revoked_with_the_word_on_another_log(f: Forge) -> None:
+    f.add(LOG_STREAM, added())
+    last = len(f.leaves)
+    f.add(LOG_STREAM, revoked(last, log="other.example/log"), signer=OTHER_WALLET)
+
+
+def a_wallet_revoked_with_the_word_on_another_position(f: Forge) -> None:
+    f.add(LOG_STREAM, added())
+    f.add(LOG_STREAM, POLICY, signer=OTHER_WALLET)
+    other = revoked(len(f.leaves) - 1).model_copy(update={"last_position": len(f.leaves)})
+    f.add(LOG_STREAM, other, signer=OTHER_WALLET)
+
+
+def a_log_key_revoked_from_the_first_event_on(f: Forge) -> None:
+    vkey = LogKey(lf.ORIGIN, b"\x09" * 32).vkey
+    f.add(LOG_STREAM, KeyAdded(purpose="log", key=vkey))
+    f.add(LOG_STREAM, KeyRevoked(purpose="log", key=vkey, last_position=1))
+
+
+def a_key_revoked_from_a_position_to_come(f: Forge) -> None:
+    vkey = LogKey(lf.ORIGIN, b"\x09" * 32).vkey
+    f.add(LOG_STREAM, KeyAdded(purpose="log", key=vkey))
+    f.add(LOG_STREAM, KeyRevoked(purpose="log", key=vkey, last_position=len(f.leaves) + 2))
 
 
 # Places and links
@@ -435,9 +542,6 @@ def a_log_bound_twice(f: Forge) -> None:
 def an_event_after_the_end(f: Forge) -> None:
     the_end_of_the_log(f)
     f.add(LOG_STREAM, POLICY)
-
-
-POLICY = PolicySet(name="refund", digest="ab" * 32)
 
 
 # The lifecycle
@@ -511,8 +615,13 @@ def an_acceptance_lapsed_too_early(f: Forge) -> None:
 
 def a_withdrawal_without_a_dispute(f: Forge) -> None:
     case = f.delivered()
-    text = f"Withdraw dispute: {case.order_id} | Timestamp: {iso_of(UnixMs(f.now))}"
-    case.add(DisputeWithdrawn(client=lf.CLIENT.sign(text)))
+    case.add(case.withdrawal())
+
+
+def a_ruling_that_gives_back_otherwise_than_it_says(f: Forge) -> None:
+    case = f.delivered()
+    case.add(case.complaint())
+    case.add(case.ruling("provider", lf.PRICE))
 
 
 def foreign_content_erased(f: Forge) -> None:
@@ -637,7 +746,8 @@ def a_receipt_of_a_stranger(f: Forge) -> None:
 def a_receipt_with_a_broken_signature(f: Forge) -> None:
     case = f.delivered()
     receipt = case.receipt()
-    text = receipt.client.model_copy(update={"text": receipt.client.text.replace("12:", "13:")})
+    same_moment = receipt.client.text.removesuffix("Z") + "+00:00"
+    text = receipt.client.model_copy(update={"text": same_moment})
     case.add(receipt.model_copy(update={"client": text}))
 
 
@@ -679,6 +789,40 @@ def a_notice_of_a_stranger(f: Forge) -> None:
 def a_dispute_for_another_reason(f: Forge) -> None:
     case = f.delivered()
     case.add(case.complaint(reason="wrong_content"))
+
+
+def disputed_again(f: Forge, ending: Callable[[Case], Event]) -> tuple[Case, Event]:
+    """Return an order whose first dispute ended, and whose second one is open."""
+    case = f.paid().add(DeliveryFailed(reason="handler_failed", attempts=1))
+    case.add(case.complaint())
+    ended = ending(case)
+    case.add(ended)
+    f.content(case.deliverable())
+    case.add(case.made())
+    case.add(case.complaint())
+    return case, ended
+
+
+def an_old_withdrawal_again(f: Forge) -> None:
+    case, ended = disputed_again(f, Case.withdrawal)
+    case.add(ended)
+
+
+def an_old_ruling_again(f: Forge) -> None:
+    case, ended = disputed_again(f, lambda case: case.ruling("client", lf.PRICE))
+    case.add(ended)
+
+
+def a_withdrawal_from_before(f: Forge) -> None:
+    case = f.delivered()
+    early = iso_of(UnixMs(f.now - 400_000))
+    case.add(case.complaint())
+    case.add(case.withdrawal(early))
+
+
+def a_dispute_from_the_time_to_come(f: Forge) -> None:
+    case = f.delivered()
+    case.add(case.complaint(iso_of(UnixMs(f.now + 62_000))))
 
 
 # Content
@@ -729,6 +873,15 @@ ATTACKS: dict[Callable[[Forge], None], set[str]] = {
     a_revoked_key: {"C04"},
     a_key_before_its_time: {"C04"},
     an_end_without_the_recovery_key: {"C04"},
+    a_wallet_added_with_other_words: {"C04"},
+    a_wallet_added_with_its_word_on_another_log: {"C04"},
+    a_wallet_added_without_a_word: {"C04"},
+    an_end_with_the_word_on_another_log: {"C04"},
+    an_end_for_another_reason: {"C04"},
+    a_wallet_revoked_with_the_word_on_another_log: {"C04"},
+    a_wallet_revoked_with_the_word_on_another_position: {"C04"},
+    a_log_key_revoked_from_the_first_event_on: {"C04"},
+    a_key_revoked_from_a_position_to_come: {"C04"},
     a_gap_in_a_stream: {"C06"},
     a_wrong_previous: {"C07"},
     a_base_with_another_root: {"C09"},
@@ -751,6 +904,7 @@ ATTACKS: dict[Callable[[Forge], None], set[str]] = {
     an_answer_lapsed_too_early: {"C08"},
     an_acceptance_lapsed_too_early: {"C08"},
     a_withdrawal_without_a_dispute: {"C08"},
+    a_ruling_that_gives_back_otherwise_than_it_says: {"C08"},
     foreign_content_erased: {"C08"},
     too_many_claims: {"C08"},
     one_transfer_for_two_orders: {"C12"},
@@ -781,6 +935,10 @@ ATTACKS: dict[Callable[[Forge], None], set[str]] = {
     a_notice_with_an_invented_nonce: {"C16"},
     a_notice_of_a_stranger: {"C16"},
     a_dispute_for_another_reason: {"C16"},
+    an_old_withdrawal_again: {"C16"},
+    an_old_ruling_again: {"C16"},
+    a_withdrawal_from_before: {"C16"},
+    a_dispute_from_the_time_to_come: {"C16"},
     a_deleted_description: {"C27"},
     another_description: {"C27"},
     erased_content_kept: {"C27"},
@@ -830,6 +988,36 @@ def test_other_keys_than_the_pinned_ones_are_found(forge: Forge) -> None:
     pinned = audit_snapshot(forge.db, guard, trust=right)
     assert (pinned.findings, pinned.notes) == ([], [])
     assert checks_of(audit_snapshot(forge.db, guard, trust=wrong_wallet)) == {"C04"}
+
+
+def test_the_present_keys_of_a_log_are_enough_where_they_signed(forge: Forge) -> None:
+    mine, new_log = LogKey(lf.ORIGIN, lf.LOG_SEED), LogKey(lf.ORIGIN, b"\x09" * 32)
+    forge.add(LOG_STREAM, added())
+    forge.add(LOG_STREAM, KeyAdded(purpose="log", key=new_log.vkey))
+    unsigned = forge.guard()
+    new, both = Trust(None, OTHER.address), Trust(new_log.vkey, OTHER.address)
+    # Anybody may open a log and add to it keys of others: only what they signed counts.
+    for trust in (new, both, Trust(new_log.vkey, None)):
+        assert checks_of(audit_snapshot(forge.db, unsigned, trust=trust)) == {"C04"}
+
+    forge.add(LOG_STREAM, POLICY, signer=OTHER_WALLET)
+    forge.guard()
+    head = forge.head()
+    by_old, by_new = (
+        key.sign_checkpoint(lf.ORIGIN, head.size, bytes.fromhex(head.root)).encode()
+        for key in (mine, new_log)
+    )
+
+    for guard, trust in (
+        (by_old, new),
+        (by_new, both),
+        (by_new, Trust(new_log.vkey, None)),
+        (by_old, Trust(mine.vkey, OTHER.address)),
+        (by_new, Trust(new_log.vkey, WALLET.address)),
+    ):
+        assert audit_snapshot(forge.db, guard, trust=trust).findings == []
+    foreign = Trust(LogKey(lf.ORIGIN, b"\x0a" * 32).vkey, OTHER.address)
+    assert checks_of(audit_snapshot(forge.db, by_new, trust=foreign)) == {"C04"}
 
 
 def test_an_audit_of_a_ledger_full_of_findings_stops_at_its_limit(forge: Forge) -> None:

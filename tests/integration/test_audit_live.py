@@ -11,17 +11,23 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from api.ivxp.parties import signed_text
 from api.keys import LEDGER
 from ledger.audit_rpc import Nodes
+from ledger.batch import Task
 from ledger.checkpoint import LogKey
+from ledger.decision import decided
 from ledger.errors import ChainUnavailable
+from ledger.log_events import KeyAdded
 from ledger.payment_events import PaymentVerified
 from ledger.signing import Signer, load_secret
+from ledger.values import LOG_STREAM
 from scripts import audit_replay
 from scripts.demo_forger import Provider, history_of, unprotected
 from scripts.devchain import DevChain
-from tests.contract.callers import AUDITOR, PARTY, ROLES, signed_in
+from tests.contract.callers import AUDITOR, PARTY, ROLES, Caller, signed_in
 from tests.contract.kit import Service, paid_order, payer, serving
+from tests.support.chain import account_named
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -148,6 +154,78 @@ async def test_a_party_audits_its_own_order(
     made = {check for check, times in checked.items() if times}
     wanted = {"C01", "C02", "C03", "C04", "C06", "C07", "C08", "C09", "C10", "C12", "C13"}
     assert made >= wanted | {"C16", "C18", "C20", "C24", "C25", "C26"}
+
+
+async def test_a_key_that_a_stranger_added_is_found_with_one_order_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = account_named("a stranger")
+    address, secret = stranger.address.lower(), bytes(stranger.key)
+    async with serving(tmp_path, **ROLES) as service:
+        ledger = service.app[LEDGER]
+        order_id = await service.quote(service.buyer(PARTY))
+        text = f"Add key: {address} | Log: {ledger.origin} | Timestamp: 2026-01-01T12:00:00Z"
+        possession = signed_text(text, Caller(service, "a stranger").sign(text), None)
+        event = KeyAdded(purpose="wallet", key=address, possession=possession)
+        ours, ledger._writer._signer = ledger._writer._signer, Signer(secret)
+        task = Task(LOG_STREAM, lambda _state, _claimed, _at: decided(event), ledger.clock())
+        await ledger._writer.submit(task)
+        ledger._writer._signer = ours
+        await service.quote(service.buyer(PARTY))
+        token = (await signed_in(service, PARTY)).token
+
+        code = await audit(service.url, "--order", order_id, "--token", token, "--json")
+
+    # The service in this process writes its log there as well.
+    said = capsys.readouterr().out
+    findings = report_in(said[said.index("\n{") :])["findings"]
+    assert isinstance(findings, list)
+    assert code == 1
+    assert [(each["check"], each["message"]) for each in findings] == [
+        ("C04", f"{address} may not sign at this position")
+    ]
+
+
+async def test_everything_that_the_service_hands_out_can_be_held(
+    played: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = {"Authorization": f"Bearer {await token_of(played, PARTY)}"}
+    order, size = f"/ledger/orders/{played.order_id}", played.service.position
+    other = {"Ledger-Head": f"3 {'A' * 43}="}
+    kept = {
+        "checkpoint": ("/ledger/checkpoint", {}),
+        "proof": (f"{order}/events/1/proof", {}),
+        "consistency": ("/ledger/proof/consistency?from=3", {}),
+        "empty consistency": (f"/ledger/proof/consistency?from={size}", {}),
+        "order head": (f"{order}/head", {}),
+        "order": (f"{order}/events", token),
+        "keys": ("/ledger/keys", {}),
+        "fork": ("/ivxp/catalog", other),
+        "ahead": ("/ivxp/catalog", {"Ledger-Head": f"99999 {'A' * 43}="}),
+    }
+    held: list[object] = []
+    head = ""
+    for name, (path, headers) in kept.items():
+        url = played.service.url + path
+        async with played.service.session.get(url, headers=headers) as response:
+            (tmp_path / name).write_bytes(await response.read())
+            head = response.headers.get("Ledger-Head", head)
+        held += ["--held", tmp_path / name]
+    for name, text in (("header", head), ("named header", f"Ledger-Head: {head}\n")):
+        (tmp_path / name).write_text(text)
+        held += ["--held", tmp_path / name]
+
+    code = await audit(played.data_dir, *held, "--no-views", "--json")
+
+    said = report_in(capsys.readouterr().out)
+    assert (code, said["findings"], said["unknown"]) == (0, [], [])
+
+    # And each of them counts: a log that is another by one event contradicts all of them.
+    data_dir = tmp_path / "other" / "data"
+    shutil.copytree(played.data_dir / "keys", data_dir / "keys")
+    _rewritten_payment(played, data_dir)
+    for name in [name for name in kept if name not in ("keys", "fork", "ahead")]:
+        assert await audit(data_dir, "--no-views", "--held", tmp_path / name) == 1, name
 
 
 async def test_nobody_audits_an_order_that_is_not_there(

@@ -7,11 +7,12 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from ledger.audit import STOP_AFTER, audit, audit_snapshot
+from ledger.audit import audit, audit_snapshot
 from ledger.audit_fold import beside
 from ledger.audit_report import Report
 from ledger.audit_rpc import Node
@@ -45,7 +46,7 @@ def files(written: LedgerFiles, tmp_path: Path) -> LedgerFiles:
 
 def audited_by_two(files: LedgerFiles) -> Report:
     note = read_guard(files.guard)
-    with beside(files.database, content=True, stop_after=STOP_AFTER) as (db, fold):
+    with beside(files.database) as (db, fold):
         assert fold is not None
         return audit_snapshot(db, note, fold=fold)
 
@@ -99,9 +100,11 @@ def test_two_processes_go_around_an_entry_that_is_none(files: LedgerFiles) -> No
 def test_a_moment_that_two_cannot_share_is_audited_by_one(
     files: LedgerFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A process that is started anew does not share what is changed in this one.
+    monkeypatch.setattr("ledger.audit_fold._context", lambda: get_context("spawn"))
     monkeypatch.setattr("ledger.audit_fold._COUNT", "SELECT -count(*) FROM stored_events")
 
-    with beside(files.database, content=True, stop_after=STOP_AFTER) as (db, fold):
+    with beside(files.database) as (db, fold):
         assert fold is None
         assert audit_snapshot(db, read_guard(files.guard), fold=fold).ok
 

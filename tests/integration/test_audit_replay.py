@@ -114,6 +114,35 @@ def test_pinned_keys_leave_no_note_and_wrong_ones_are_findings(
     assert replay(files, "--log-key", LogKey(ORIGIN, b"\x09" * 32).vkey) == 1
 
 
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+def test_a_ledger_is_named_by_its_file_or_its_url_too(
+    files: LedgerFiles, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = form.format(files.database)
+
+    assert audit_replay.main([whole]) == 0
+    assert "C17" in capsys.readouterr().out
+    elsewhere = files.folder / "copy.db"
+    shutil.copy(files.database, elsewhere)
+    assert audit_replay.main([form.format(elsewhere), "--guard", str(files.guard)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://ledger@db.example/ledger", "this build has no PostgreSQL store"),
+        ("postgres://db.example/ledger", "this build has no PostgreSQL store"),
+        ("mysql://db.example/ledger", "mysql:// names no ledger"),
+        ("sqlite:///nowhere/ledger.db", "is no file"),
+    ],
+)
+def test_what_names_no_ledger_ends_with_2(
+    url: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert audit_replay.main([url]) == 2
+    assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["no folder", "no file", "no database", "another guard"])
 def test_what_cannot_be_read_ends_with_2(
     files: LedgerFiles, damage: str, capsys: pytest.CaptureFixture[str]
@@ -220,8 +249,7 @@ def test_every_changed_value_of_the_views_is_found(
     for table, column, kind in columns:
         with sqlite3.connect(path) as db:
             new = f"{column} + 1" if kind == "INTEGER" else f"{column} || 'x'"
-            first = f"SELECT max(rowid) FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608
-            where = f"WHERE rowid=({first})"
+            where = _last_with(db, table, column)
             statement = f"UPDATE {table} SET {column}={new} {where}"  # noqa: S608 - our own names
             changed = db.execute(statement).rowcount
         db.close()
@@ -234,6 +262,15 @@ def test_every_changed_value_of_the_views_is_found(
 
     assert missed == []
     assert replay(files) == 0
+
+
+def _last_with(db: sqlite3.Connection, table: str, column: str) -> str:
+    """Return the clause that finds the last row which has a value there, by its key."""
+    named = db.execute("SELECT name FROM pragma_table_info(?) WHERE pk ORDER BY pk", (table,))
+    key = ", ".join(name for (name,) in named)
+    there = f"FROM {table} WHERE {column} IS NOT NULL"
+    last = f"SELECT {key} {there} ORDER BY {key.replace(',', ' DESC,')} DESC LIMIT 1"
+    return f"WHERE ({key})=({last})"
 
 
 def test_views_that_lag_are_compared_where_they_stand(

@@ -1,3 +1,5 @@
+import asyncio
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,8 +14,11 @@ from ledger.service import Ledger
 from ledger.values import order_stream
 from ledger.wal import RESTART_BYTES
 from tests.support.faults import opened, order_id, quote, task
+from tests.support.ledger_files import LedgerFiles, Story, Teller, opening
 from tests.unit.builders import accept, content_id, hand_in, mined, transfer
 
+WAIT_SECONDS = 20
+SECRET = b"a most unusual sentence about seventeen purple umbrellas"
 WRITTEN_BYTES = 120 * 2**20
 CONTENT_BYTES = 2**20
 
@@ -85,3 +90,65 @@ def test_a_long_reader_keeps_the_log_growing_but_never_the_writer_waiting(ledger
     grown = pressure.longest_bytes
     pressure.write(WRITTEN_BYTES // 2)
     assert pressure.longest_bytes < grown + RESTART_BYTES
+
+
+async def with_content(teller: Teller) -> Story:
+    """Return an order whose deliverable is the secret."""
+    await opening(teller)
+    story = await teller.quote()
+    await story.pay()
+    await story.hand_in(SECRET)
+    await story.collect()
+    return story
+
+
+def holding(folder: Path) -> list[str]:
+    """Return the ledger's files that hold the secret."""
+    return sorted(p.name for p in folder.glob("ledger.db*") if SECRET in p.read_bytes())
+
+
+def test_what_was_erased_goes_from_the_write_ahead_log_too(tmp_path: Path) -> None:
+    files = LedgerFiles(tmp_path)
+    ledger = files.open()
+    ledger.start()
+    try:
+        story = asyncio.run(with_content(Teller(ledger)))
+        assert holding(files.data_dir) != []
+
+        asyncio.run(story.erase())
+
+        assert ledger.store._wal.emptier.wait(WAIT_SECONDS)
+        assert holding(files.data_dir) == []
+    finally:
+        ledger.close()
+
+
+def test_a_reader_or_a_crash_holds_the_emptying_up_and_no_more(tmp_path: Path) -> None:
+    files = LedgerFiles(tmp_path)
+    ledger = files.open()
+    ledger.start()
+    reader = sqlite3.connect(files.database, isolation_level=None)
+    try:
+        story = asyncio.run(with_content(Teller(ledger)))
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM stored_events").fetchone()
+        asyncio.run(story.erase())
+        assert holding(files.data_dir) != []
+        shutil.copytree(files.data_dir, tmp_path / "crashed" / "data")
+
+        reader.execute("COMMIT")
+
+        assert ledger.store._wal.emptier.wait(WAIT_SECONDS)
+        assert holding(files.data_dir) == []
+    finally:
+        reader.close()
+        ledger.close()
+    crashed = LedgerFiles(tmp_path / "crashed")
+    assert holding(crashed.data_dir) != []
+    shutil.copy(files.guard, crashed.guard)
+    with_it = crashed.open()
+    try:
+        assert with_it.store._wal.emptier.wait(WAIT_SECONDS)
+        assert holding(crashed.data_dir) == []
+    finally:
+        with_it.close()

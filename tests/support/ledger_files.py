@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
@@ -20,8 +20,8 @@ from coincurve import PrivateKey
 
 from ledger import commands as c
 from ledger.audit_entries import open_entry
-from ledger.audit_positions import Steps
-from ledger.audit_streams import read_link
+from ledger.audit_signatures import judged_singly
+from ledger.audit_streams import Steps
 from ledger.batch import Task
 from ledger.content import commitment, plain, salted
 from ledger.decide import OrderCommand
@@ -43,6 +43,7 @@ from ledger.values import (
     new_order_id,
     order_stream,
 )
+from tests.support.cursor_stories import STREAM, tell_cursors
 
 ORIGIN: Final = "ledger.example/one"
 CHAIN: Final = "eip155:84532"
@@ -530,6 +531,8 @@ async def _tell(teller: Teller, events: int, at_once: int) -> None:
     while told < len(STORIES) or teller.ledger.store.size() < events:
         await asyncio.gather(*(next(stories)(teller) for _ in range(at_once)))
         told += at_once
+    if teller.ledger.store.load(STREAM).state is None:
+        await tell_cursors(teller.ledger, teller.tick)
 
 
 # Copies in memory, for audits by the thousand
@@ -563,8 +566,9 @@ def undone(db: sqlite3.Connection) -> Iterator[None]:
 
 def remembering() -> Steps:
     """Return the audit's costly steps so that each is done once for the same bytes."""
+    verify = lru_cache(maxsize=None)(verify_signature)
     return Steps(
         open_entry=lru_cache(maxsize=None)(open_entry),
-        read_link=lru_cache(maxsize=None)(read_link),
-        verify=lru_cache(maxsize=None)(verify_signature),
+        verify=verify,
+        wrong_signatures=partial(judged_singly, verify=verify),
     )

@@ -11,11 +11,11 @@ import io
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import aiohttp
@@ -29,6 +29,7 @@ Address = IPv4Address | IPv6Address
 
 ANSWER_MAX_BYTES: Final = 64 * 1024
 CHUNK_BYTES: Final = 16 * 1024
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 MAX_ADDRESSES: Final = 8
 """How many of a host's addresses are tried; a name server may answer with thousands."""
 
@@ -191,14 +192,19 @@ class Egress:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: URL, body: bytes) -> int:
+    async def post(
+        self, url: URL, body: bytes, extra_headers: Mapping[str, str] = NO_HEADERS
+    ) -> int:
         """Post JSON and return the status of the answer; raise `TargetBlocked` or `Unreachable`.
 
         The status counts from when it is there: what follows cannot take it back.
         """
         status: int | None = None
         try:
-            async with asyncio.timeout(self._timeout), self._request(url, body) as response:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._request(url, body, extra_headers) as response,
+            ):
                 status = response.status
                 await _drain(response.content)
                 response.close()
@@ -212,8 +218,11 @@ class Egress:
                 raise Unreachable(type(error).__name__) from error
         return status
 
-    def _request(self, url: URL, body: bytes) -> aiohttp.client._RequestContextManager:
+    def _request(
+        self, url: URL, body: bytes, extra_headers: Mapping[str, str] = NO_HEADERS
+    ) -> aiohttp.client._RequestContextManager:
         headers = {
+            **extra_headers,
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from api.answers import LEDGER_HEAD, json_response, ledger_block, ledger_head
 from api.body import BodyTimeout, BodyTooLarge
-from api.feeds.limits import TooManyCursors
+from api.feeds.limits import TooManyCursors, UpgradeRequired
 from api.hooks import HookUnavailable
 from api.idempotency import KeyInFlight, KeyReused
 from api.ivxp.negotiation import VARY, is_strict
@@ -83,6 +83,7 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     KeyReused: 422,
     NotHandedOut: 422,
     WalletMismatch: 422,
+    UpgradeRequired: 426,
     RateLimited: 429,
     ChainUnavailable: 503,
     FeedMoved: 503,
@@ -153,6 +154,8 @@ def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:
     headers = dict(VARY)
     if isinstance(error, TokenRefused):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UpgradeRequired):
+        headers["Upgrade"] = "websocket"
     if error.retryable:
         body["retryable"] = True
         headers["Retry-After"] = str(_wait(error))

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from api.body import BodyTimeout, BodyTooLarge
 from api.errors import STATUS_OF
+from api.feeds.limits import UpgradeRequired
 from api.hooks import HookUnavailable
 from api.idempotency import KeyInFlight, KeyReused
 from api.limits import RateLimited
@@ -74,6 +75,7 @@ def errors_of(route: Route) -> Errors:
         (route.method == "GET", frozenset({ViewsBehind, StoreUnavailable})),
         (has_key(route), frozenset({KeyReused, KeyInFlight})),
         (route.media_type == EVENTS, frozenset({Overloaded})),
+        (route.upgrades, frozenset({Overloaded, UpgradeRequired})),
         (route.writes, frozenset({RateLimited})),
         (bool(route.roles), frozenset({TokenRefused})),
         (_is_for_some(route), frozenset({Forbidden})),

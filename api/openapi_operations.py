@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from api.answers import LEDGER_HEAD, REPLAYED
+from api.feeds.limits import UpgradeRequired
 from api.ivxp.responses import ErrorResponse
 from api.log.held import CONSISTENCY
 from api.openapi_errors import errors_by_status, is_proven, names_order
@@ -21,6 +22,7 @@ from ledger.errors import LedgerError, NotFound
 
 BEARER: Final = "bearer"
 JSON: Final = "application/json"
+SWITCHED: Final = "101"
 OK: Final = "200"
 CREATED: Final = "201"
 UNCHANGED: Final = "304"
@@ -38,6 +40,7 @@ _HEADERS: Final = {
     "Retry-After": "Seconds after which the same request may succeed.",
     "WWW-Authenticate": "How to prove who asks.",
     "ETag": "The version of this answer.",
+    "Upgrade": "`websocket`: what the request has to ask for.",
     REPLAYED: "`true`: this is the first answer to a request with this key.",
     "RateLimit-Policy": "How many writes an address has per window of seconds.",
     "RateLimit": "How many of them are left, and after how many seconds more come back.",
@@ -88,7 +91,7 @@ def _parameters(route: Route, components: Components) -> list[Schema]:
 
 
 def _responses(route: Route, components: Components) -> Schema:
-    found = {OK: _success(route, components)}
+    found = {OK: _success(route, components)} if not route.upgrades else _switched(components)
     if route.creates:
         found[CREATED] = _success(route, components)
     if route.has_etag:
@@ -100,6 +103,11 @@ def _responses(route: Route, components: Components) -> Schema:
         value = _refusal(errors, route, components)
         found[str(status)] = components.part("responses", name, value)
     return {**dict(sorted(found.items())), FAULT: _fault(components)}
+
+
+def _switched(components: Components) -> Schema:
+    """Return the only answer of a WebSocket that is none of an error: frames follow it."""
+    return {SWITCHED: _answer(components, "The connection is a WebSocket now; frames follow.")}
 
 
 def _success(route: Route, components: Components) -> Schema:
@@ -115,11 +123,12 @@ def _refusal(errors: list[type[LedgerError]], route: Route, components: Componen
     codes = _codes(errors, route)
     texts = [f"`{code}`: {_summary(error)}" for code, error in zip(codes, errors, strict=True)]
     refused = all(issubclass(error, TokenRefused) for error in errors)
+    upgrades = all(issubclass(error, UpgradeRequired) for error in errors)
     later = any(error.retryable for error in errors)
     answer = _answer(
         components,
         "\n\n".join(texts),
-        always=["WWW-Authenticate"] if refused else [],
+        always=["WWW-Authenticate"] if refused else ["Upgrade"] if upgrades else [],
         at_times=[*(["Retry-After"] if later else []), *_ALLOWANCE[route.writes]],
     )
     return answer | {"content": {JSON: {"schema": components.given(ErrorResponse)}}}

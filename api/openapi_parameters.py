@@ -16,11 +16,11 @@ from api.idempotency import KEY
 from api.ivxp.negotiation import PROTOCOL_1_0, PROTOCOL_1_1, VERSION_HEADER, VIEW_HEADER
 from api.ivxp.stream import LAST_EVENT_ID
 from api.openapi_schemas import Schema, properties_of
-from api.routes import Route
+from api.routes import ORDER_PART, Route
 from api.sync import AFTER_POSITION
 
 EVENTS: Final = "text/event-stream"
-"""The media type of an answer that goes on as long as its order."""
+"""The media type of an answer that goes on as long as there is something to come."""
 
 _PART: Final = re.compile(r"\{(\w+)\}", re.ASCII)
 _PARTS: Final = {
@@ -28,6 +28,10 @@ _PARTS: Final = {
     "seq": "The place of an event in its order, from 1.",
     "level": "The level of the tile, from 0.",
     "tile": "The index of the tile as C2SP writes it; it may hold slashes.",
+    "party": "The caller's own wallet, or `provider` or `workers` for who has that role.",
+    "name": "The cursor: 1 to 64 letters, digits and `. _ : -`.",
+    "pos": "The position of an event in the feed.",
+    "event_id": "The event: its position in the ledger, a hyphen, its leaf.",
 }
 _POSITION: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,15}$"}
 _HEAD: Final[Schema] = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,15}) [A-Za-z0-9+/]{43}=$"}
@@ -84,7 +88,7 @@ def _of_reads(route: Route) -> Iterator[Schema]:
     if route.has_etag:
         text = "The `ETag` of the version that the caller has."
         yield _parameter("If-None-Match", "header", {"type": "string"}, text)
-    if route.media_type == EVENTS:
+    if route.media_type == EVENTS and ORDER_PART in route.path:
         text = "The last event that was seen: the stream goes on after it."
         yield _parameter(LAST_EVENT_ID, "header", _POSITION, text)
         yield _parameter(LAST_EVENT_ID.lower().replace("-", "_"), "query", _POSITION, text)

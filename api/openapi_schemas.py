@@ -6,6 +6,7 @@ The schemas describe values as they stand on the wire, in requests and in answer
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -45,6 +46,15 @@ class WireSchema(GenerateJsonSchema):
         if self.mode == GIVEN and left_out:
             return self.generate_inner(inner["schema"])
         return super().default_schema(schema)
+
+    def encode_default(self, dft: Any) -> Any:  # noqa: ANN401 - as in the class above
+        """Show a default as it would be sent: an amount as a number."""
+        value = dft.model_dump() if isinstance(dft, BaseModel) else dft
+        if isinstance(value, dict):
+            return {name: self.encode_default(each) for name, each in value.items()}
+        if isinstance(value, Decimal):
+            return int(value) if value == int(value) else float(value)
+        return super().encode_default(value)
 
     def field_title_should_be_set(self, _schema: object) -> bool:
         """Leave out titles that repeat a field's name."""

@@ -50,6 +50,8 @@ class Route:
     """The path with the server's own patterns, where a placeholder may hold a slash."""
     creates: bool = False
     """What was not there before is answered with 201, the same again with 200."""
+    upgrades: bool = False
+    """A WebSocket: what is answered with 101 goes on in frames."""
     bytes_are_the_key: bool = False
     """The same bytes always get the first answer here, so an `Idempotency-Key` adds nothing."""
 

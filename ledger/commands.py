@@ -224,6 +224,21 @@ class RuleDispute:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordReceipt:
+    """A party's signed word on one event of the order. `side` is the signer's."""
+
+    position: int
+    leaf: str
+    sender: Literal["provider", "client"]
+    side: Literal["provider", "client"]
+    said: Literal["received", "read", "processed", "rejected"]
+    content_hash: str | None
+    receiver: ClientText
+    stamp: UnixMs
+    now: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
 class LapseAcceptance:
     """Close the client's acceptance window."""
 

@@ -86,7 +86,7 @@ def acknowledge(state: CursorState, command: c.Acknowledge) -> Decision:
         raise GenerationChanged(
             "the feed is numbered anew; fetch again", details={"generation": state.generation}
         )
-    if command.through <= reached(state, command.feed):
+    if command.through <= reached(state, command.feed) or _is_of_replays(state, command):
         return _acknowledge_replays(state, command)
     lease = require_lease(state, command.token)
     if command.through > lease.to.pos or command.position is None:
@@ -113,6 +113,17 @@ def past(state: CursorState, acked: Place, feed: c.FeedSlice) -> dict[str, Any]:
         "skipped": tuple(place for place in state.skipped if place.pos > acked.pos),
         **cleared,
     }
+
+
+def _is_of_replays(state: CursorState, command: c.Acknowledge) -> bool:
+    """Whether it names a parked event under a lease of such that lie ahead of the place.
+
+    Of a repeat the event is no part of that lease any more.
+    """
+    lease = state.lease
+    if lease is None or command.token != state.token or lease.first <= lease.to.pos:
+        return False
+    return command.through in {place.pos for place in (*lease.replays, *state.skipped)}
 
 
 def _acknowledge_replays(state: CursorState, command: c.Acknowledge) -> Decision:

@@ -25,11 +25,16 @@ def fetch(state: CursorState, command: FetchEvents, at: UnixMs) -> Decision:
         return _new_lease(state, command, at)
     if command.token is None and command.holder != lease.holder:
         raise _held(lease, at)
-    if command.pipeline and not lease.replays:
+    if goes_on(command, lease):
         return _granted(state, command, at, after=lease.to.pos, events=())
     if lease.replays or outstanding(state, command.feed, lease):
         return _prolonged(state, command, lease, at)
     return _new_lease(state, command, at)
+
+
+def goes_on(command: FetchEvents, lease: Lease) -> bool:
+    """Whether a fetch asks for what comes after its lease: only who has the token has the rest."""
+    return command.pipeline and command.token is not None and not lease.replays
 
 
 def outstanding(state: CursorState, feed: FeedSlice, lease: Lease) -> tuple[Place, ...]:
@@ -159,8 +164,10 @@ def _granted(
 
 def _replayed(state: CursorState, command: FetchEvents, at: UnixMs) -> Decision:
     """Hand out parked events once more; what is not acknowledged now stays parked."""
-    given = state.replays[: min(command.limit, state.settings.max_batch)]
-    left = state.replays[len(given) :]
+    # Those ahead of the place on their own: the lease's bound then tells the two kinds apart.
+    behind = tuple(place for place in state.replays if place.pos <= state.acked.pos)
+    given = (behind or state.replays)[: min(command.limit, state.settings.max_batch)]
+    left = tuple(place for place in state.replays if place not in given)
     lease = _lease(state, command, at, to=state.acked, first=given[0], replays=given)
     changes: dict[str, Any] = {"replays": left, "lease": lease}
     if state.settings.mode == "auto":

@@ -9,6 +9,7 @@ from ledger import decide_chain as chain
 from ledger import decide_delivery as delivery
 from ledger import decide_dispute as dispute
 from ledger import decide_payment as payment
+from ledger import decide_receipt as receipt
 from ledger.decision import Claimed, Decision
 from ledger.errors import Conflict, NotFound
 from ledger.order import Order
@@ -34,7 +35,7 @@ DisputeCommand = (
     | c.LapseAcceptance
     | c.LapseAnswer
 )
-OrderCommand = c.IssueQuote | PaymentCommand | DeliveryCommand | DisputeCommand
+OrderCommand = c.IssueQuote | PaymentCommand | DeliveryCommand | DisputeCommand | c.RecordReceipt
 
 
 def decide(order: Order | None, command: OrderCommand, claimed: Claimed) -> Decision:
@@ -51,6 +52,8 @@ def decide(order: Order | None, command: OrderCommand, claimed: Claimed) -> Deci
         return _decide_payment(order, command, claimed)
     if isinstance(command, DeliveryCommand):
         return _decide_delivery(order, command)
+    if isinstance(command, c.RecordReceipt):
+        return receipt.record_receipt(order, command)
     return _decide_dispute(order, command)
 
 

@@ -162,6 +162,8 @@ def changed(order: Order, **changes: object) -> Order:
     What `dataclasses.replace` does, at a tenth of its cost: this runs for every event of a load.
     The names are those of the fields; a test compares both for every event kind.
     """
+    held = order.__dict__.copy()
+    held.update(changes)
     after = object.__new__(Order)
-    after.__dict__.update(order.__dict__, **changes)
+    object.__setattr__(after, "__dict__", held)
     return after

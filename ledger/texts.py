@@ -51,6 +51,13 @@ _RULINGS: Final = (
         rf" \| Amount: (?P<amount>0|[1-9][0-9]{{0,14}}) \| Timestamp: {_TS}"
     ),
 )
+_EVENT_RECEIPTS: Final = (
+    (
+        r"Receipt: (?P<position>[1-9][0-9]{0,14})-(?P<leaf>[0-9a-f]{64})"
+        r" \| Kind: (?P<said>received|read|processed|rejected)"
+        rf" \| Hash: (?:none|{_HASH}) \| Timestamp: {_TS}"
+    ),
+)
 
 
 def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
@@ -62,6 +69,7 @@ _RECEIPT_PATTERNS: Final = _compiled(_RECEIPTS)
 _DISPUTE_PATTERNS: Final = _compiled(_DISPUTES)
 _WITHDRAWAL_PATTERNS: Final = _compiled(_WITHDRAWALS)
 _RULING_PATTERNS: Final = _compiled(_RULINGS)
+_EVENT_RECEIPT_PATTERNS: Final = _compiled(_EVENT_RECEIPTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,17 @@ class RulingText:
     stamp: UnixMs
     outcome: Literal["client", "provider", "split"]
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventReceiptText:
+    """A party's word on one event of a feed: the event is named by its position and its leaf."""
+
+    position: int
+    leaf: str
+    said: Literal["received", "read", "processed", "rejected"]
+    stamp: UnixMs
+    content_hash: str | None
 
 
 def parse_notice(text: str) -> NoticeText:
@@ -166,6 +185,19 @@ def parse_ruling(text: str) -> RulingText:
         stamp=_stamp(fields),
         outcome=cast("Literal['client', 'provider', 'split']", fields["outcome"]),
         amount=int(fields["amount"] or 0),
+    )
+
+
+def parse_event_receipt(text: str) -> EventReceiptText:
+    """Return what a receipt for an event says, or raise `Unauthorized` if it has no known form."""
+    fields = _match(text, _EVENT_RECEIPT_PATTERNS)
+    named = fields.get("hash")
+    return EventReceiptText(
+        position=int(fields["position"] or 0),
+        leaf=fields["leaf"] or "",
+        said=cast("Literal['received', 'read', 'processed', 'rejected']", fields["said"]),
+        stamp=_stamp(fields),
+        content_hash=parse_digest(named) if named else None,
     )
 
 

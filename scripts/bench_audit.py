@@ -26,7 +26,7 @@ from coincurve import PrivateKey, PublicKey
 from rich.console import Console
 from rich.table import Table
 
-from ledger.audit import STOP_AFTER, audit_snapshot
+from ledger.audit import audit_snapshot
 from ledger.audit_fold import beside
 from ledger.audit_source import read_guard
 from scripts.bench_making import config_of, make_ledger
@@ -100,7 +100,7 @@ def measured(folder: Path) -> Figures:
     begin = time.perf_counter()
     note = read_guard(config.guard_file)
     path = config.data_dir / "ledger.db"
-    with beside(path, content=True, stop_after=STOP_AFTER) as (db, fold):
+    with beside(path) as (db, fold):
         report = audit_snapshot(db, note, fold=fold)
         seconds = time.perf_counter() - begin
     if not report.ok or fold is None:

@@ -13,12 +13,15 @@ from aiohttp import web
 from api.app import make_app
 from api.config import Settings, load_settings
 from ledger.errors import LedgerError, Misconfigured
+from scripts import listen_cli
 from scripts.listening import serve_application
 from scripts.witness import WitnessConfig, run_witness
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 config = typer.Typer(no_args_is_help=True, help="Look at the settings.")
 main.add_typer(config, name="config")
+main.command("listen")(listen_cli.listen)
+main.add_typer(listen_cli.letters, name="dead-letters")
 
 Text = Annotated[str | None, typer.Option()]
 EXIT_MISCONFIGURED = 2

@@ -19,7 +19,7 @@ from ledger.audit_keys import LogKeys, Trust, c04_key_texts, keys_of
 from ledger.checkpoint import Checkpoint, verify_by_any
 from ledger.errors import VerificationError
 from ledger.log_events import LogOpened
-from ledger.signing import EVENT_PREFIX, verify_signature
+from ledger.signing import verify_signature
 from ledger.values import LOG_STREAM
 
 ANYBODY: Final = Trust()
@@ -82,14 +82,15 @@ def _verified(said: _Keys, trust: Trust) -> LogBook:
     for event in said.events:
         parts = _opened(event, said.origin)
         # (1): the log is opened by its first event, and positions only grow.
-        if (event.position == 1) is not (not opened and isinstance(parts.event, LogOpened)):
+        if (event.position == 1) is not (not opened and isinstance(parts.signed.event, LogOpened)):
             raise VerificationError("the log is not opened by its first event")
         if opened and event.position <= opened[-1][0]:
             raise VerificationError("the events are out of order")
         # (2): a wallet signed that may, by the events before it; the genesis names its own.
         keys = keys_of(opened or [(event.position, parts)])
-        if keys is None or not keys.may_sign(parts.sig.by, event.position):
-            raise VerificationError(f"{parts.sig.by} may not sign at position {event.position}")
+        if keys is None or not keys.may_sign(parts.signed.signer, event.position):
+            signer = parts.signed.signer
+            raise VerificationError(f"{signer} may not sign at position {event.position}")
         # (3): the texts inside are signed by whom they have to be.
         for problem in c04_key_texts(keys, parts, verify_signature):
             raise VerificationError(problem)
@@ -118,7 +119,8 @@ def _opened(event: _KeyEvent, origin: str) -> Parts:
     if opened.parts is None:
         raise VerificationError(f"the event at position {event.position} is not well-formed")
     parts = opened.parts
-    if (parts.envelope.log, parts.envelope.stream) != (origin, LOG_STREAM):
+    if (parts.log, parts.signed.stream) != (origin, LOG_STREAM):
         raise VerificationError(f"the event at position {event.position} is not this log's own")
-    verify_signature(EVENT_PREFIX + parts.signed, parts.sig.value, parts.sig.by)
+    claim = parts.claim()
+    verify_signature(claim.message, claim.signature, claim.signer)
     return parts

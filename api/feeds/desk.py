@@ -46,8 +46,9 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an act led to; without a receipt nothing was recorded."""
+    """What an act led to, decided at `now`; without a receipt nothing was recorded."""
 
+    now: UnixMs
     before: CursorState
     state: CursorState
     feed: Feed
@@ -109,10 +110,10 @@ class Desk:
         command = make(before, feed, now)
         decision = decide_cursor(before, command, now)
         if not decision.drafts and decision.error is None:
-            return Done(before, before, feed, None)
+            return Done(now, before, before, feed, None)
         receipt = await self.ledger.act_on_cursor(cursor_stream(*key), command)
         await self.settle(receipt)
-        return Done(before, state_of(receipt), feed, receipt)
+        return Done(now, before, state_of(receipt), feed, receipt)
 
     async def settle(self, receipt: Receipt) -> None:
         """Wait until the views have it; after a second the answer goes out all the same."""

@@ -10,7 +10,7 @@ from api.feeds.desk import Desk, Done, Feed, Key
 from api.feeds.events import Json, event_json, handed_out
 from api.followers import Followers
 from ledger.cursor_commands import FetchEvents
-from ledger.cursor_events import CursorLeased, CursorState, Lease, Place, Transport
+from ledger.cursor_events import CursorLeased, CursorState, Place, Transport
 from ledger.cursor_lease import outstanding, reached, waiting
 from ledger.cursor_tries import count_of
 from ledger.receipt import Receipt
@@ -110,7 +110,7 @@ def _answer(desk: Desk, key: Key, wish: Wish, done: Done) -> HandedOut:
     ]
     last = given[-1].pos if given else state.acked.pos
     lease = state.lease if state.settings.mode == "ack" else None
-    live = lease is not None and (bool(events) or lease.until > desk.ledger.clock())
+    live = lease is not None and (bool(events) or lease.until > done.now)
     return HandedOut(
         done=done,
         events=events,
@@ -144,15 +144,11 @@ def _given(wish: Wish, done: Done, leased: CursorLeased | None) -> tuple[Place, 
             if leased.first <= place.pos <= leased.to and place.pos not in skipped
         )
     lease = state.lease
-    if lease is None or wish.pipeline or not _is_hers(lease, wish, state):
-        return ()
+    if lease is None or lease.until <= done.now:
+        return ()  # it rests, or there is nothing to hand out
+    if wish.pipeline and wish.token is not None and not lease.replays:
+        return ()  # nothing has come after what the lease covers
     return (lease.replays or outstanding(state, feed, lease))[: wish.limit]
-
-
-def _is_hers(lease: Lease, wish: Wish, state: CursorState) -> bool:
-    """Whether a fetch that gave no new lease gave this one again: not while it rests."""
-    resting = state.failed is not None
-    return not resting and (wish.token == lease.token or wish.holder == lease.holder)
 
 
 def _attempt(

@@ -28,10 +28,12 @@ def _token(value: object) -> object:
     return int(str(value)) if plain else value
 
 
-Seconds = Annotated[Decimal, BeforeValidator(_seconds)]
-LeaseSeconds = Annotated[Seconds, Field(ge=Decimal("0.01"), le=3600)]
-RestSeconds = Annotated[Seconds, Field(ge=0, le=86_400)]
-Token = Annotated[int, BeforeValidator(_token), Field(ge=0, lt=2**63)]
+# The bounds stand on the number, not on what reads it: else its schema would not have them.
+_Plain = BeforeValidator(_seconds)
+LeaseSeconds = Annotated[Decimal, Field(ge=Decimal("0.01"), le=3600), _Plain]
+RestSeconds = Annotated[Decimal, Field(ge=0, le=86_400), _Plain]
+WaitSeconds = Annotated[Decimal, Field(ge=0, le=MAX_WAIT_SECONDS), _Plain]
+Token = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_token)]
 HolderName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 TypeName = Annotated[str, StringConstraints(min_length=3, max_length=64)]
@@ -67,7 +69,7 @@ class FetchRequest(Message):
     holder: HolderName
     lease_token: Token | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_BATCH)] = MAX_BATCH
-    wait_seconds: Annotated[Seconds, Field(ge=0, le=MAX_WAIT_SECONDS)] = Decimal(0)
+    wait_seconds: WaitSeconds = Decimal(0)
     lease_seconds: LeaseSeconds | None = None
     pipeline: bool = False
 
@@ -117,6 +119,21 @@ class EventsQuery(PageQuery):
     """GET /v1/feeds/{party}/events; `types` is a list with commas between."""
 
     types: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
+
+
+Seen = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,9}-[0-9]{1,15})?$")]
+
+
+class SeenQuery(Message):
+    """GET …/stream, for readers that can set no header: the last event that was seen."""
+
+    last_event_id: Seen = ""
+
+
+class SeenHeaders(Message):
+    """GET …/stream: the `id` of the last event that was seen; what comes after it is told."""
+
+    seen: Annotated[Seen, Field(alias="Last-Event-ID")] = ""
 
 
 class ReceiptRequest(Message):

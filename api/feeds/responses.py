@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.answers import Time
 from api.ivxp.responses import LedgerBlock
@@ -37,7 +37,7 @@ class LeaseView(BaseModel):
 
     lease_token: int
     holder: str
-    first: int
+    from_: int = Field(alias="from")
     to: int
     expires_at: Time
 
@@ -157,10 +157,10 @@ class ReplayResponse(BaseModel):
 class HandOutView(BaseModel):
     """One hand-out: to whom, what, when, and what came of it."""
 
-    lease_token: int
+    token: int
     generation: int
     holder: str
-    first: int
+    from_: int = Field(alias="from")
     to: int
     attempt: int
     transport: Literal["http", "ws"]
@@ -172,7 +172,7 @@ class HandOutView(BaseModel):
     ended_at: Time | None = None
 
 
-class LogResponse(BaseModel):
+class HandOutsResponse(BaseModel):
     """What was handed out, oldest first; `next` is the `after` of the next page."""
 
     handouts: list[HandOutView]
@@ -193,6 +193,7 @@ class ReceiptResponse(BaseModel):
 
     event_id: str
     kind: Literal["received", "read", "processed", "rejected"]
+    content_hash: str | None = None
     receiver: str
     recorded_at: Time
     ledger: LedgerBlock | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.auth import EVERYBODY
+from api.feeds.frames import SocketQuery
 from api.feeds.limits import TooManyCursors
 from api.feeds.models import (
     AckRequest,
@@ -15,7 +16,10 @@ from api.feeds.models import (
     NackRequest,
     OpenRequest,
     PageQuery,
+    ReceiptRequest,
     SeekRequest,
+    SeenHeaders,
+    SeenQuery,
 )
 from api.feeds.owner import (
     get_cursor,
@@ -28,19 +32,23 @@ from api.feeds.owner import (
 )
 from api.feeds.reader import post_ack, post_fetch, post_lease, post_nack
 from api.feeds.reading import get_events
+from api.feeds.receipts import post_receipt
 from api.feeds.responses import (
     AckResponse,
     CursorResponse,
     CursorsResponse,
     EventsResponse,
     FetchResponse,
+    HandOutsResponse,
     LeaseResponse,
-    LogResponse,
     NackResponse,
     ParkedResponse,
+    ReceiptResponse,
     ReplayResponse,
     SeekResponse,
 )
+from api.feeds.socket import get_socket
+from api.feeds.stream import get_cursor_stream
 from api.routes import Route
 from ledger.cursor_errors import (
     CursorBlocked,
@@ -52,7 +60,7 @@ from ledger.cursor_errors import (
     NotHandedOut,
     StaleLease,
 )
-from ledger.errors import Overloaded
+from ledger.errors import Conflict, Overloaded
 
 FEED: Final = "/v1/feeds/{party}"
 CURSOR: Final = FEED + "/cursors/{name}"
@@ -172,8 +180,39 @@ FEED_ROUTES: Final[list[Route]] = [
         CURSOR + "/log",
         get_log,
         "Log of what was handed out",
-        response=LogResponse,
+        response=HandOutsResponse,
         query=PageQuery,
         roles=EVERYBODY,
+    ),
+    Route(
+        "GET",
+        CURSOR + "/stream",
+        get_cursor_stream,
+        "Read along with a cursor",
+        query=SeenQuery,
+        headers=SeenHeaders,
+        roles=EVERYBODY,
+        media_type="text/event-stream",
+    ),
+    Route(
+        "GET",
+        CURSOR + "/ws",
+        get_socket,
+        "Hand out events by WebSocket",
+        query=SocketQuery,
+        roles=EVERYBODY,
+        upgrades=True,
+    ),
+    Route(
+        "POST",
+        "/v1/events/{event_id}/receipts",
+        post_receipt,
+        "Give a receipt for an event",
+        request=ReceiptRequest,
+        response=ReceiptResponse,
+        writes=True,
+        roles=EVERYBODY,
+        creates=True,
+        errors=frozenset({Conflict}),
     ),
 ]

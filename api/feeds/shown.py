@@ -55,7 +55,7 @@ def _lease_json(lease: Lease) -> Json:
     return {
         "lease_token": lease.token,
         "holder": lease.holder,
-        "first": lease.first,
+        "from": lease.first,
         "to": lease.to.pos,
         "expires_at": iso_of(UnixMs(lease.until)),
     }
@@ -64,10 +64,10 @@ def _lease_json(lease: Lease) -> Json:
 def hand_out_json(found: HandOut) -> Json:
     """Return one line of the hand-out log."""
     shown = {
-        "lease_token": found.token,
+        "token": found.token,
         "generation": found.generation,
         "holder": found.holder,
-        "first": found.first,
+        "from": found.first,
         "to": found.last,
         "attempt": found.attempt,
         "transport": found.transport,
@@ -86,7 +86,7 @@ def parked_json(desk: Desk, party: str, parked: Parked) -> Json:
     place = desk.feeds.count_until(party, parked.position)
     row = desk.feeds.at(party, place.pos) if place.position == parked.position else None
     entry = desk.ledger.store.entry_at(parked.position) or b""
-    found = {
+    found: Json = {
         "pos": row.pos if row is not None else None,
         "event_id": event_id(parked.position, read_entry(entry).leaf),
         "attempts": parked.attempts,

@@ -126,7 +126,9 @@ async def found_paid(service: Service, kind: str, text: str = "the work", name: 
         recipient=order.terms.payment_address,
         amount=order.terms.price,
     )
-    finding = Finding(transfer.tx_hash, ChainView.MINED, (transfer,), depth=3, head_number=FAR_BLOCK + 2)
+    finding = Finding(
+        transfer.tx_hash, ChainView.MINED, (transfer,), depth=3, head_number=FAR_BLOCK + 2
+    )
     receipt = await ledger.execute(order_id, RecordTransfers(finding, None, ledger.clock()))
     assert await service.app[RUNNER].wait_for(receipt.stream.position, WAIT_SECONDS)
     return order_id

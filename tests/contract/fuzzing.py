@@ -35,13 +35,22 @@ class World:
     orders: dict[str, list[str]]
     """For each path with an order its own, so that one route does not use up another's."""
     session: requests.Session
+    event_id: str = "1-" + "0" * 64
+    """Of an event that the chain caused, in an order of the buyer."""
 
-    def token(self, random: Random) -> str:
-        """Return a fresh token, mostly of somebody who may do a lot."""
+    def token(self, path: str, random: Random) -> str:
+        """Return a fresh token, mostly of somebody who may do a lot at a path."""
         name = random.choice([OPERATOR, OPERATOR, OPERATOR, WORKER, WORKER, AUDITOR, PARTY])
+        wallet = account_named(name).address.lower()
+        if path.startswith("/v1/events/") and random.random() < 0.8:
+            wallet = self.buyer.address.lower()
         app = self.service.app
-        token, _ = app[TOKENS].issue(account_named(name).address.lower(), app[LEDGER].clock())
+        token, _ = app[TOKENS].issue(wallet, app[LEDGER].clock())
         return token
+
+    def cursor_for(self, path: str) -> str:
+        """Return the name of the cursor that is used at a path, so that none moves another's."""
+        return "fuzz" + path.rpartition("/")[2].strip("{}")
 
     def order_for(self, path: str, random: Random) -> str:
         """Return an order with which something can be done at a path, or now and then another."""
@@ -135,6 +144,26 @@ def _verify(_world: World, _order_id: str, random: Random) -> Body:
     return {"challenge": f"ivxp-claim:{claim}", "wallet_address": None}
 
 
+def _receipt(world: World, _order_id: str, random: Random) -> Body:
+    kind, at = random.choice(["received", "read", "processed", "rejected"]), utc_now()
+    text = f"Receipt: {world.event_id} | Kind: {kind} | Hash: none | Timestamp: {at}"
+    return {"kind": kind, "at": at, "content_hash": None, "signature": world.buyer.sign(text)}
+
+
+_CURSOR = "/v1/feeds/{party}/cursors/{name}"
+OPENED: Body = {
+    "start": "earliest",
+    "types": None,
+    "mode": "ack",
+    "lease_seconds": 30,
+    "max_batch": 100,
+    "max_attempts": 10,
+    "backoff": {},
+    "on_poison": "park",
+}
+"""The cursors that are there; the same again changes nothing."""
+
+
 _MESSAGES: dict[str, Callable[[World, str, Random], Body]] = {
     "/ivxp/request": _request,
     "/ivxp/deliver": _deliver,
@@ -149,5 +178,12 @@ _MESSAGES: dict[str, Callable[[World, str, Random], Body]] = {
     "/.well-known/ivxp-verify": _verify,
     "/v1/work/{order_id}/start": lambda _world, _order_id, _random: {"worker": "fuzz"},
     "/v1/work/{order_id}/deliverable": lambda _world, _order_id, _random: {"content": "words"},
+    "/v1/events/{event_id}/receipts": _receipt,
+    _CURSOR: lambda *_: dict(OPENED),
+    f"{_CURSOR}/fetch": lambda *_: {"holder": "fuzz", "lease_token": None, "wait_seconds": 0},
+    f"{_CURSOR}/ack": lambda *_: {"generation": 1, "lease_token": 2, "through": 1},
+    f"{_CURSOR}/nack": lambda *_: {"lease_token": 2, "at": 2, "action": "park"},
+    f"{_CURSOR}/lease": lambda *_: {"lease_token": 2, "extend": 600, "release": False},
+    f"{_CURSOR}/seek": lambda *_: {"to": "earliest", "reason": "again"},
     "/v1/orders/{order_id}/refund": lambda _world, _order_id, random: {"tx_hash": _hex32(random)},
 }

@@ -116,6 +116,7 @@ class Service:
 def path_of(path: str, order_id: str) -> str:
     """Return a route's path filled in, for an order with at least one event."""
     parts = {"order_id": order_id, "level": "0", "tile": "000.p/1", "seq": "1"}
+    parts |= {"party": "provider", "name": "one", "pos": "1", "event_id": "1-" + "0" * 64}
     query = "?from=1" if path == "/ledger/proof/consistency" else ""
     for name, value in parts.items():
         path = path.replace(f"{{{name}}}", value)

@@ -20,7 +20,7 @@ from aiohttp import web
 from api.app import ROUTES
 from api.auth import CALLER
 from api.routes import ORDER_PART, Route, register
-from api.tokens import Role
+from api.tokens import MAX_LIFE_MS, Role
 from ledger.errors import Misconfigured
 from tests.contract.callers import (
     AUDITOR,
@@ -543,7 +543,7 @@ async def test_what_has_run_out_is_dropped_from_the_list(
     first = await (await signed_in(service, "leaves")).post("/v1/auth/revoke", {})
     before = clock.offset_ms
     try:
-        clock.offset_ms = before + DAY_MS + 1000
+        clock.offset_ms = before + MAX_LIFE_MS + 1000
         last = await (await signed_in(service, "goes")).post("/v1/auth/revoke", {})
     finally:
         clock.offset_ms = before
@@ -569,6 +569,8 @@ def expected(route: Route, name: str) -> tuple[int, str] | None:
     """Return what a caller gets who is not let through, None for one who is."""
     if name == NOBODY:
         return (401, "UNAUTHORIZED")
+    if "{event_id}" in route.path or ("{party}" in route.path and name != OPERATOR):
+        return (404, "NOT_FOUND")  # the feed is the provider's, and no event has that id
     roles = ROLES_OF[name] & route.roles
     if roles - {Role.PARTY}:
         return None
@@ -593,7 +595,8 @@ async def test_a_route_lets_in_those_with_its_roles_and_nobody_else(
 
     refusal = expected(route, name)
     if refusal is None:
-        assert answer.status in (200, 400)
+        # The operator may have its feed, which has no such cursor.
+        assert answer.status in (200, 400, *([404] if "{name}" in route.path else []))
     else:
         assert answer.outcome == refusal
     assert service.position == before

@@ -351,10 +351,10 @@ async def test_the_log_says_who_got_what(reader: Reader, clock: MovableClock) ->
     await other.ack(2)
 
     lines = (await reader.get("/log"))["handouts"]
-    told = [(h["holder"], h["first"], h["to"], h["attempt"], h.get("acked_through")) for h in lines]
+    told = [(h["holder"], h["from"], h["to"], h["attempt"], h.get("acked_through")) for h in lines]
     assert told == [("a", 1, 2, 1, None), ("b", 1, 2, 2, 2)]
     assert lines[1]["acked_at"] >= lines[1]["handed_at"]
-    page = await reader.get(f"/log?after={lines[0]['lease_token']}&limit=1")
+    page = await reader.get(f"/log?after={lines[0]['token']}&limit=1")
     assert [h["holder"] for h in page["handouts"]] == ["b"]
 
 

@@ -25,7 +25,7 @@ from ledger.evidence_verify.keys import Roots
 from ledger.signing import Signer
 from scripts.devchain import DevChain
 from scripts.export_evidence import main
-from tests.contract.callers import AUDITOR, OPERATOR, PARTY, ROLES, WORKER, signed_in
+from tests.contract.callers import AUDITOR, OPERATOR, PARTY, ROLES, WORKER, Caller, signed_in
 from tests.contract.kit import (
     Service,
     delivered_status,
@@ -156,6 +156,25 @@ async def test_an_arbiter_gets_the_bundle_of_its_order_and_no_other(
 
     assert (mine[0], others[0]) == (200, 404)
     verified(service, mine[1])
+
+
+@pytest.mark.parametrize("by", ["its id", "its giver's wallet"])
+async def test_who_gave_an_arbiter_a_token_takes_it_back(
+    service: Service, order_id: str, by: str
+) -> None:
+    client, other = await signed_in(service, PARTY), await signed_in(service, "somebody")
+    given = await client.post(f"/v1/orders/{order_id}/arbiter-token", {})
+    token, token_id = given.body["token"], given.body["token_id"]
+    arbiter = Caller(service, "arbiter", token)
+    body = {"token_id": token_id} if by == "its id" else {"wallet": client.address}
+    before = await arbiter.get(path_of(order_id))
+    refused = await other.post("/v1/auth/revoke", {"token_id": token_id})
+
+    taken = await client.post("/v1/auth/revoke", body)
+
+    after = await arbiter.get(path_of(order_id))
+    assert (before.status, refused.outcome, taken.status) == (200, (403, "FORBIDDEN"), 200)
+    assert after.outcome == (401, "UNAUTHORIZED")
 
 
 async def test_strangers_workers_and_nobody_get_none(service: Service, order_id: str) -> None:

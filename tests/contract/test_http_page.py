@@ -122,7 +122,7 @@ def test_the_page_names_every_member_of_a_route(route: Route) -> None:
 
 
 def test_the_page_has_every_error_code_with_its_status_and_no_other() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (\d{3}) \| (.+) \|$", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Za-z_]+)` \| (\d{3}) \| (.+) \|$", PAGE, re.MULTILINE)
 
     assert {code: int(status) for code, status, _ in rows} == statuses()
     assert [code for code, _, _ in rows] == sorted(statuses())

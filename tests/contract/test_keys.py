@@ -14,6 +14,7 @@ from api.keys import LEDGER
 from ledger.audit_keys import Trust
 from ledger.checkpoint import LogKey
 from ledger.errors import Misconfigured
+from ledger.evidence_source import WITNESSED_NOTE, Folder, export
 from ledger.values import iso_of
 from scripts.audit_replay import replay
 from scripts.devchain import DevChain
@@ -160,6 +161,8 @@ async def test_a_log_key_is_rotated(tmp_path: Path, chain: DevChain) -> None:
         old = service.app[LEDGER].log_key.vkey
         new = LogKey(origin(service), seed).vkey
         foreign = LogKey("another/log", seed).vkey
+        order_id = await service.quote(service.buyer(PARTY))
+        cosigned = service.app[LEDGER].head.note
         refused = await operator.post("/v1/log/keys", {"purpose": "log", "key": foreign})
         added = await operator.post("/v1/log/keys", {"purpose": "log", "key": new})
     # The guard holds a note of the old key; the new one signs from here on.
@@ -175,6 +178,12 @@ async def test_a_log_key_is_rotated(tmp_path: Path, chain: DevChain) -> None:
     assert refused.outcome == (400, "INVALID_REQUEST")
     assert (added.status, revoked.status) == (200, 200)
     assert revoked.body["log_keys"] == [new]
+    # What the witnesses signed last may still be a head of the key that was revoked since.
+    data = tmp_path / "data"
+    (data / WITNESSED_NOTE).write_text(cosigned)
+    sources = [f"file:{data / 'keys' / 'provider.json'}", key_file(tmp_path, "log", seed)]
+    exported = export(Folder(data, tmp_path / "data.guard", *sources), order_id)
+    assert exported.log_key == new
 
 
 async def test_a_closed_log_takes_nothing_and_a_new_one_continues_it(

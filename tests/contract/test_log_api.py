@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from multidict import CIMultiDict
 
 from api.keys import LEDGER
 from api.log.held import CONSISTENCY
 from api.log.tiles import tile_path
+from api.witnesses import WITNESSES
 from ledger.checkpoint import verify_checkpoint
+from ledger.cosignature import Cosigner
 from ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.proof_text import parse_consistency, parse_inclusion
 from scripts.devchain import DevChain
@@ -120,6 +123,7 @@ def root_of(leaves: list[bytes]) -> bytes:
         "x/000",
         "0/000.p/255/1",
         "0/\u0660\u0660\u0660",
+        "0/x001/" + "x000/" * 1500 + "000",
     ],
 )
 async def test_a_tile_that_there_is_not_is_404(service: Service, path: str) -> None:
@@ -187,6 +191,30 @@ async def test_a_proof_against_an_earlier_size(service: Service) -> None:
     assert (early, json.loads(body)["error"], late) == (400, "INVALID_REQUEST", 400)
 
 
+async def test_a_proof_at_a_fixed_size_is_kept_and_has_the_cosignatures_that_are_shown(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await service.quote(service.buyer(PARTY))
+    proof, consistency = f"/ledger/orders/{order_id}/events/1/proof", "/ledger/proof/consistency"
+    head, witness = service.app[LEDGER].head, Cosigner("witness.example/one", b"\x05" * 32)
+    text = head.note.partition("\n\n")[0] + "\n"
+    cosigned = head.note + witness.cosign(text, 1_767_268_800).line()
+    monkeypatch.setattr(service.app[WITNESSES], "checkpoint", lambda _head: cosigned)
+    await service.quote(service.buyer(PARTY))
+    newer = head.size + 1
+
+    for path, kept, note in (
+        (f"{proof}?size={head.size}", "private, max-age=86400", cosigned),
+        (f"{proof}?size={newer}", "private, max-age=86400", service.app[LEDGER].head.note),
+        (proof, "no-store", service.app[LEDGER].head.note),
+        (f"{consistency}?from=1&to={head.size}", "public, max-age=86400", cosigned),
+        (f"{consistency}?from=1", "public, max-age=1", service.app[LEDGER].head.note),
+    ):
+        status, body, headers = await fetched(service, path)
+        assert (status, headers["Cache-Control"]) == (200, kept), path
+        assert body.decode().endswith("\n\n" + note), path
+
+
 async def test_every_pair_of_sizes_has_its_consistency_proof(service: Service) -> None:
     ledger = service.app[LEDGER]
     size, _ = head_of(service)
@@ -224,6 +252,15 @@ async def test_the_keys_and_the_policy_name_what_signs(service: Service) -> None
     assert keys["log_keys"] == [ledger.log_key.vkey]
     assert keys["wallets"] == [ledger.signer.address]
     assert [event["kind"] for event in keys["events"]] == ["log_opened"]
+    assert keys["genesis"] == {
+        "log_key": ledger.log_key.vkey,
+        "wallet": ledger.signer.address,
+    }
+    checkpoint = verify_checkpoint(keys["checkpoint"], ledger.log_key.vkey, ledger.origin)
+    for event in keys["events"]:
+        leaf, index = leaf_hash(event["entry"].encode()), event["position"] - 1
+        proof = [b64decode(sibling) for sibling in event["proof"]]
+        verify_inclusion(leaf, index, checkpoint.size, proof, checkpoint.root)
     assert policy == f"log {ledger.log_key.vkey}\nquorum none\n"
 
 
@@ -266,6 +303,19 @@ async def test_a_client_of_another_history_is_told_and_nothing_is_recorded(
     ) as response:
         assert response.status == 409
     assert head_of(service)[0] == size
+
+
+async def test_two_heads_are_refused_and_caches_keep_answers_apart(service: Service) -> None:
+    size, root = head_of(service)
+    sent = ("Ledger-Head", f"{size} {b64encode(root).decode()}")
+    for path in ("/ivxp/catalog", "/ledger/tile/0/000", "/ledger/proof/consistency?from=1&to=2"):
+        for heads, expected in ([], 200), ([sent], 200), ([sent, sent], 400):
+            async with service.session.get(
+                service.url + path, headers=CIMultiDict(heads)
+            ) as response:
+                body = await response.read()
+                assert response.status == expected, body
+                assert "Ledger-Head" in ", ".join(response.headers.getall("Vary")).split(", ")
 
 
 @pytest.mark.parametrize(

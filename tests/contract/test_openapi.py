@@ -89,6 +89,9 @@ def test_an_operation_says_what_its_route_takes_and_gives(route: Route) -> None:
     assert found["summary"] == route.summary
     assert found["operationId"] == operation_id(route)
     assert ("requestBody" in found) is (route.request is not None)
+    if route.upgrades:
+        assert [status for status in found["responses"] if status < "400"] == ["101"]
+        return
     assert set(found["responses"]["200"]["content"]) == {route.media_type}
     if route.response is not None:
         schema = found["responses"]["200"]["content"][route.media_type]["schema"]
@@ -127,12 +130,15 @@ def test_a_write_takes_an_idempotency_key_unless_its_bytes_are_the_key(route: Ro
     found = operations()[route.method, route.path]
 
     headers = {p["name"] for p in found["parameters"] if p["in"] == "header"}
-    assert ("Idempotency-Key" in headers) is not route.bytes_are_the_key
+    posts = route.method == "POST"  # a PUT that is sent again changes nothing anyway
+    assert ("Idempotency-Key" in headers) is (posts and not route.bytes_are_the_key)
 
 
 def test_what_is_proven_is_described_with_its_head() -> None:
     for (method, path), found in operations().items():
         route = BY_PATH[method, path]
+        if route.upgrades:
+            continue
         proven = route.response is not None and "ledger" in route.response.model_fields
         shown = resolved(found["responses"]["200"]["headers"]["Ledger-Head"])
         assert shown.get("required", False) is (proven or route.shows_head)
@@ -155,12 +161,15 @@ def test_an_amount_is_a_number_and_an_absent_value_of_an_answer_is_never_null() 
     given = {route.response.__name__ for route in ROUTES if route.response} | {"ErrorResponse"}
 
     assert schemas["ServiceDetails"]["properties"]["budget_usdc"] == {"type": "number"}
-    assert [name for name in given if '"null"' in json.dumps(schemas[name])] == []
+    # A hand-out says that it has no lease, and a lease that it has ended.
+    assert {name for name in given if '"null"' in json.dumps(schemas[name])} == {
+        "FetchResponse",
+        "LeaseResponse",
+    }
 
 
-def test_the_stream_is_described_as_events() -> None:
-    [route] = [route for route in ROUTES if route.media_type == EVENTS]
-
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.media_type == EVENTS], ids=by_name)
+def test_a_stream_is_described_as_events(route: Route) -> None:
     assert set(operations()["GET", route.path]["responses"]["200"]["content"]) == {EVENTS}
 
 

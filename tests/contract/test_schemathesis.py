@@ -34,6 +34,8 @@ from schemathesis.specs.openapi.checks import (
 
 from api.answers import LEDGER_HEAD, ledger_head
 from api.app import ROUTES
+from api.feeds.events import event_id
+from api.feeds.routes import FEED_ROUTES
 from api.idempotency import KEY
 from api.keys import LEDGER, TOKENS
 from api.openapi_parameters import EVENTS
@@ -42,14 +44,15 @@ from api.sync import AFTER_POSITION
 from ledger.commands import FailHandler
 from scripts.buyer import Buyer
 from scripts.devchain import DevChain
-from tests.contract.callers import OPERATOR, ROLES
-from tests.contract.fuzzing import World, dispute
+from tests.contract.callers import OPERATOR, ROLES, signed_in
+from tests.contract.fuzzing import OPENED, READ, World, dispute
 from tests.contract.kit import Service, paid_order, path_of, payer, serving
 from tests.support.chain import account_named
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 SEED = 20_261_122
+CURSOR = "/v1/feeds/{party}/cursors/{name}"
 ARBITER = "arbiter"
 EXAMPLES = 5
 """Random cases for each route, as many right as wrong ones."""
@@ -68,6 +71,13 @@ ANSWERED = {
     "/v1/auth/token",
     "/v1/work/{order_id}/start",
     "/v1/work/{order_id}/deliverable",
+    CURSOR,
+    f"{CURSOR}/fetch",
+    f"{CURSOR}/ack",
+    f"{CURSOR}/nack",
+    f"{CURSOR}/lease",
+    f"{CURSOR}/seek",
+    f"{CURSOR}/parked/{{pos}}/replay",
 }
 """Acts that succeed now and then."""
 CHECKS = [
@@ -100,12 +110,36 @@ async def world(tmp_path_factory: pytest.TempPathFactory, chain: DevChain) -> As
     (folder / "catalog.toml").write_text(CATALOG)
     with requests.Session() as session:
         session.trust_env = False
-        named = {**ROLES, "arbiter": account_named(ARBITER).address}
-        async with serving(folder, chain, catalog=folder / "catalog.toml", **named) as service:
+        roles = {**ROLES, "arbiter": account_named(ARBITER).address}
+        async with serving(folder, chain, catalog=folder / "catalog.toml", **roles) as service:
             buyer, arbiter = payer(chain, service, "fuzz"), service.buyer(ARBITER)
             orders = await orders_by_path(service, chain, buyer)
             schema = await read_schema(service)
-            yield World(service, schema, buyer, arbiter, orders, session)
+            named = await found_event(service, orders[READ][0])
+            await open_cursors(service)
+            yield World(service, schema, buyer, arbiter, orders, session, named)
+
+
+async def found_event(service: Service, order_id: str) -> str:
+    """Return the id of an order's payment."""
+    placed = service.app[LEDGER].read_order(order_id)
+    paid = next(each for each in placed if each.signed.event.kind == "paid")
+    return event_id(paid.position, paid.signed.leaf)
+
+
+async def open_cursors(service: Service) -> None:
+    """Open a cursor for each route, with a lease under the token 2 and an event put aside."""
+    operator = await signed_in(service, OPERATOR)
+    for route in FEED_ROUTES:
+        if "{name}" not in route.path or route.method == "PUT":
+            continue
+        path = f"/v1/feeds/provider/cursors/fuzz{route.path.rpartition('/')[2].strip('{}')}"
+        opened = await operator.call("PUT", path, OPENED)
+        fetched = await operator.post(f"{path}/fetch", {"holder": "fuzz", "lease_seconds": 3600})
+        assert (opened.status, fetched.body.get("lease_token")) in ((201, 2), (200, 2))
+        if route.path.endswith(("/parked", "/replay")):
+            said = {"lease_token": 2, "at": 1, "action": "park"}
+            assert (await operator.post(f"{path}/nack", said)).status == 200
 
 
 async def read_schema(service: Service) -> BaseSchema:
@@ -235,7 +269,8 @@ class Fuzz:
             self._make_real(case)
         headers = {}
         if self.route.roles and self.random.random() < 0.9:
-            headers["Authorization"] = f"Bearer {self.world.token(self.random)}"
+            token = self.world.token(self.route.path, self.random)
+            headers["Authorization"] = f"Bearer {token}"
         try:
             answer = case.call_and_validate(
                 session=self.world.session, headers=headers, checks=CHECKS
@@ -248,6 +283,8 @@ class Fuzz:
     def _make_real(self, case: Case) -> None:
         order_id = self.world.order_for(self.route.path, self.random)
         real = {"level": "0", "tile": "000.p/1", "seq": "1", "order_id": order_id}
+        real |= {"party": "provider", "pos": "1", "event_id": self.world.event_id}
+        real["name"] = self.world.cursor_for(self.route.path)
         if self.route.media_type != EVENTS:
             case.path_parameters.update({n: real[n] for n in real if n in case.path_parameters})
         position = self.world.service.position
@@ -286,6 +323,10 @@ def got_inside(route: Route, statuses: Counter[int]) -> bool:
     """Whether some of the answers show that the fuzzer came further than the first checks."""
     if route.media_type == EVENTS:
         return 404 in statuses  # a stream that is followed ends with its order, not before
+    if route.upgrades:
+        return 426 in statuses
+    if route.creates:
+        return bool({200, 201} & set(statuses))
     if route.method == "GET" or route.path in ANSWERED:
         return 200 in statuses
     return bool(set(statuses) - AT_THE_DOOR)

@@ -25,7 +25,7 @@ from ledger.evidence_verify.bags import (
     Files,
     require_complete,
 )
-from ledger.evidence_verify.basics import Bad
+from ledger.evidence_verify.basics import FORMAT, Bad
 from ledger.signing import Signer
 from tests.support.bundles import (
     LOG_KEY,
@@ -444,7 +444,7 @@ def forged(files: Files, file: str, old: str, new: str) -> Files:
         ("data/terms/refund-policy.txt", "policy", "no refunds"),
         ("data/order-head.json", '\\"seq\\":9', '\\"seq\\":8'),
         ("README.txt", "Quality", "Quantity"),
-        ("bag-info.txt", "Evidence-Format: 1", "Evidence-Format: 2"),
+        ("bag-info.txt", f"Evidence-Format: {FORMAT}", f"Evidence-Format: {FORMAT + 1}"),
     ],
 )
 def test_the_provider_cannot_say_otherwise_than_its_events(

@@ -22,6 +22,7 @@ from scripts.buyer import Buyer
 from scripts.devchain import DevChain
 from scripts.listening import Listening, listening
 from tests.contract.callers import ROLES, WORKER, signed_in
+from tests.contract.feeds import connected, following, opened, path, quotes
 from tests.contract.kit import (
     NETWORK,
     WAIT_SECONDS,
@@ -406,3 +407,17 @@ async def test_one_address_holds_so_many_connections_and_another_is_served(
                 assert (await third.json())["error"] == "SERVICE_UNAVAILABLE"
             async with other.get(stream) as of_another:
                 assert of_another.status == 200
+
+
+async def test_a_cursors_stream_and_socket_come_through(plain: Shop) -> None:
+    party = await signed_in(plain.service, "nginx reader")
+    await opened(party)
+
+    async with connected(party) as line, following(party) as frames:
+        assert (await line.say(type="nothing"))["error"] == "INVALID_REQUEST"
+        await quotes(plain.service, party)
+        handed = await line.events()
+        assert (await line.ack(handed))["acked"] == 1
+        assert (await frames.event())[2]["event_id"] == handed["events"][0]["event_id"]
+    plain_get = await party.get(path(party, rest="/ws?holder=desk"))
+    assert plain_get.outcome == (426, "UPGRADE_REQUIRED")

@@ -311,8 +311,11 @@ class Acts:
         outcomes = (("provider", 0), ("client", order.received), ("split", order.received // 2))
         said = pick.of((*outcomes, ("split", order.received)))
 
+        text = arbiter.ruling_text(order.order_id, *said)
+
         def foretell() -> Expected:
-            return self.here.expect.ruling(order, arbiter.address, said, now, self.here.now)
+            signed = (text, *said)
+            return self.here.expect.ruling(order, arbiter.address, signed, now, self.here.now)
 
         ask = arbiter.ruling(order.order_id, *said)
         self.send(Sent("ruling", ask, foretell, order), key=pick.of(KEYS))

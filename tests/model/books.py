@@ -398,11 +398,12 @@ class Books:
 
     def _take_dispute_withdrawn(self, order: Shadow, body: Json, at: int) -> None:
         order.dispute_open, order.withdrawn_dispute = False, True
-        order.withdrawals.add(body["client"]["text"])
+        order.endings.add(body["client"]["text"])
 
     def _take_dispute_ruled(self, order: Shadow, body: Json, at: int) -> None:
         order.dispute_open = False
         order.ruled = (body["outcome"], int(body["amount"]))
+        order.endings.add(body["arbiter"]["text"])
 
     def _take_acceptance_lapsed(self, order: Shadow, body: Json, at: int) -> None:
         order.acceptance_lapsed = True

@@ -79,7 +79,7 @@ class ShadowCursor:
             return self._anew(holder, limit)
         if token is None and holder != held.holder:
             raise Refusal(409, "lease_held")
-        if pipeline:
+        if pipeline and token is not None:
             return self._grant(holder, limit, after=held.to)
         left = [p for p in self.ahead() if p <= held.to]
         if not left:

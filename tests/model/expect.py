@@ -254,24 +254,26 @@ class Expectation:
             return NOT_YOURS
         if order.withdrawn_dispute:
             return OK
-        if text in order.withdrawals:
+        if text in order.endings:
             return WRONG_STATE
         if not order.dispute_open:
             return WRONG_STATE
         return STALE if now_ms - stamp_ms > MAX_AGE_MS else ok("dispute_withdrawn")
 
     def ruling(
-        self, order: Shadow, signer: str, said: tuple[str, int], stamp_ms: int, now_ms: int
+        self, order: Shadow, signer: str, said: tuple[str, str, int], stamp_ms: int, now_ms: int
     ) -> Expected:
+        text, outcome, micros = said
         if signer != self.rules.arbiter:
             return NOT_YOURS
-        if order.ruled == said:
+        if order.ruled == (outcome, micros):
             return OK
+        if text in order.endings:
+            return WRONG_STATE
         if not order.dispute_open:
             return WRONG_STATE
         if now_ms - stamp_ms > MAX_AGE_MS:
             return STALE
-        outcome, micros = said
         fits = {"provider": {0}, "client": {order.received}, "split": range(1, order.received)}
         return ok("dispute_ruled") if micros in fits[outcome] else WRONG_STATE
 

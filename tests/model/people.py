@@ -183,11 +183,13 @@ class Arbiter(Wallet):
     """Whom the quotes name to rule on disputes."""
 
     def ruling(self, order_id: str, outcome: str, micros: int) -> Ask:
-        text = (
+        return signed(self, order_id, "ruling", self.ruling_text(order_id, outcome, micros))
+
+    def ruling_text(self, order_id: str, outcome: str, micros: int) -> str:
+        return (
             f"Rule dispute: {order_id} | Outcome: {outcome} | Amount: {micros}"
             f" | Timestamp: {self.stamp}"
         )
-        return signed(self, order_id, "ruling", text)
 
 
 def signed(wallet: Wallet, order_id: str, act: str, text: str) -> Ask:

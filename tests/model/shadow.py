@@ -100,7 +100,7 @@ class Shadow:
     dispute_answered: bool = False
     answer_lapsed: bool = False
     withdrawn_dispute: bool = False
-    withdrawals: set[str] = field(default_factory=set)
+    endings: set[str] = field(default_factory=set)
     ruled: tuple[str, int] | None = None
     complaint: str | None = None
     newest_ms: int = 0

@@ -31,12 +31,27 @@ from ledger.commands import (
     OpenDispute,
     RecheckPayment,
     RecordPush,
+    RecordReceipt,
     RecordRefund,
     RecordTransfers,
     ResolveClaim,
     RuleDispute,
     StartProcessing,
     WithdrawDispute,
+)
+from ledger.cursor_events import (
+    CursorAcknowledged,
+    CursorLeased,
+    CursorOpened,
+    CursorParked,
+    CursorReleased,
+    CursorReplayed,
+    CursorSettings,
+    CursorSought,
+    CursorState,
+    Lease,
+    Place,
+    Tries,
 )
 from ledger.decide import OrderCommand, decide
 from ledger.decision import Claimed, Decision
@@ -76,6 +91,7 @@ from ledger.order_events import (
     ProcessingStarted,
     PushAttempted,
     QuoteExpired,
+    ReceiptRecorded,
 )
 from ledger.payment_events import (
     PaymentClaimClosed,
@@ -393,6 +409,21 @@ def rule(
     return RuleDispute(by.text(text), UnixMs(stamp), outcome, amount, NOW)  # type: ignore[arg-type]
 
 
+def receipt(
+    *,
+    by: Key = CLIENT,
+    of: str = "an entry",
+    said: Literal["received", "read", "processed", "rejected"] = "received",
+    sender: Literal["provider", "client"] = "provider",
+    side: Literal["provider", "client"] = "client",
+    stamp: int = NOW,
+    now: UnixMs = NOW,
+) -> RecordReceipt:
+    leaf = digest_of(of)
+    text = f"Receipt: 9-{leaf} | Kind: {said} | Hash: none | Timestamp: {stamp}"
+    return RecordReceipt(9, leaf, sender, side, said, None, by.text(text), UnixMs(stamp), now)
+
+
 def lapse_acceptance(now: int) -> LapseAcceptance:
     return LapseAcceptance(UnixMs(now))
 
@@ -579,6 +610,14 @@ ORDER_SAMPLES: Final[tuple[Event, ...]] = (
     DisputeRuled(arbiter=ARBITER.text("ruling"), outcome="split", amount=PRICE // 2),
     ContentErased(content_ids=(content_id("deliverable"), _STATEMENT), reason="retention"),
     CommandRefused(command="accept_notice", code="PAYMENT_NOT_VERIFIED", client=_NOTICE),
+    ReceiptRecorded(
+        position=9,
+        leaf=digest_of("an entry"),
+        sender="provider",
+        said="processed",
+        content_hash=RAW,
+        receiver=CLIENT.text("processed"),
+    ),
 )
 
 LOG_SAMPLES: Final[tuple[Event, ...]] = (
@@ -605,4 +644,57 @@ LOG_SAMPLES: Final[tuple[Event, ...]] = (
     PaymentUnattributed(transfers=(transfer(7, sender=STRANGER.address),)),
 )
 
-SAMPLES: Final[Mapping[str, Event]] = {e.kind: e for e in (*ORDER_SAMPLES, *LOG_SAMPLES)}
+_PLACE: Final = Place(pos=7, position=40)
+_LEASE: Final = Lease(
+    token=8, holder="desk one", first=5, to=_PLACE, until=NOW, replays=(Place(pos=2, position=11),)
+)
+_CURSOR: Final = CursorState(
+    seq=9,
+    generation=1,
+    settings=CursorSettings(
+        start="earliest",
+        types=("order.paid", "order.ready"),
+        mode="ack",
+        lease_ms=30_000,
+        max_batch=100,
+        max_attempts=10,
+        backoff_ms=1_000,
+        backoff_max_ms=300_000,
+        on_poison="block",
+    ),
+    acked=Place(pos=4, position=20),
+    token=8,
+    lease=_LEASE,
+    tries=(Tries(through=7, count=2),),
+    skipped=(Place(pos=6, position=33),),
+    replays=(Place(pos=2, position=11),),
+    failed=Place(pos=5, position=31),
+    retry_at=NOW,
+    blocked=Place(pos=5, position=31),
+)
+
+CURSOR_SAMPLES: Final[tuple[Event, ...]] = (
+    CursorOpened(state=_CURSOR),
+    CursorLeased(
+        state=_CURSOR,
+        holder="desk one",
+        first=5,
+        to=7,
+        until=NOW,
+        attempt=2,
+        transport="ws",
+        extends=8,
+        replays=(2,),
+    ),
+    CursorAcknowledged(state=_CURSOR, token=8, through=7, results=digest_of("results")),
+    CursorReleased(state=_CURSOR, token=8, at=5, retry_at=NOW, reason="out of paper"),
+    CursorParked(
+        state=_CURSOR, place=_PLACE, attempts=10, by="attempts", blocked=True, reason="unreadable"
+    ),
+    CursorReplayed(state=_CURSOR, place=_PLACE),
+    CursorSought(state=_CURSOR, before=_PLACE, by="owner", reason="once more"),
+)
+
+SAMPLES: Final[Mapping[str, Event]] = {
+    e.kind: e for e in (*ORDER_SAMPLES, *LOG_SAMPLES, *CURSOR_SAMPLES)
+}

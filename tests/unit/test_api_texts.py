@@ -8,9 +8,11 @@ from ledger.errors import InvalidInput, LedgerError, Unauthorized
 from ledger.event import TreeHead
 from ledger.texts import (
     DisputeText,
+    EventReceiptText,
     NoticeText,
     ReceiptText,
     parse_dispute,
+    parse_event_receipt,
     parse_notice,
     parse_receipt,
 )
@@ -81,6 +83,51 @@ def test_each_receipt_says_what_it_names(text: str, said: ReceiptText) -> None:
 @pytest.mark.parametrize(("text", "said"), list(DISPUTES.items()))
 def test_each_dispute_says_what_it_names(text: str, said: DisputeText) -> None:
     assert parse_dispute(text) == said
+
+
+EVENT_RECEIPT = f"Receipt: 17-{ROOT} | Kind: processed | Hash: {HASH} | Timestamp: {TS}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (EVENT_RECEIPT, EventReceiptText(17, ROOT, "processed", MS, HASH)),
+        (
+            EVENT_RECEIPT.replace(HASH, "none").replace("processed", "read"),
+            EventReceiptText(17, ROOT, "read", MS, None),
+        ),
+        (
+            EVENT_RECEIPT.replace(HASH, "sha256:" + HASH.upper()),
+            EventReceiptText(17, ROOT, "processed", MS, HASH),
+        ),
+    ],
+)
+def test_each_receipt_for_an_event_says_what_it_names(text: str, said: EventReceiptText) -> None:
+    assert parse_event_receipt(text) == said
+    for parse in (parse_notice, parse_receipt, parse_dispute):
+        with pytest.raises(Unauthorized):
+            parse(text)
+
+
+def test_a_near_miss_of_a_receipt_for_an_event_is_refused() -> None:
+    other = {
+        EVENT_RECEIPT.replace("17-", "0-"),
+        EVENT_RECEIPT.replace("17-", "017-"),
+        EVENT_RECEIPT.replace("17-", "-17-"),
+        EVENT_RECEIPT.replace("17-", "1" * 16 + "-"),
+        EVENT_RECEIPT.replace(ROOT, ROOT.upper()),
+        EVENT_RECEIPT.replace(ROOT, ROOT[:-1]),
+        EVENT_RECEIPT.replace("processed", "confirmed"),
+        EVENT_RECEIPT.replace("processed", ""),
+        EVENT_RECEIPT.replace(HASH, ""),
+        EVENT_RECEIPT.replace(HASH, "null"),
+        EVENT_RECEIPT.replace(TS, ""),
+        EVENT_RECEIPT.replace(TS, "2026-02-30T00:00:00Z"),
+    }
+    for missed in (near_misses(EVENT_RECEIPT) | other | set(EVERY)) - {EVENT_RECEIPT}:
+        with pytest.raises((Unauthorized, InvalidInput)) as refused:
+            parse_event_receipt(missed)
+        assert refused.value.code in ("SIGNATURE_INVALID", "INVALID_TIMESTAMP"), missed
 
 
 @pytest.mark.parametrize("text", EVERY)

@@ -294,6 +294,15 @@ def test_the_amount_of_a_ruling_fits_its_outcome(outcome: str, amount: int, *, f
             decided(b.disputed_order(), command)
 
 
+def test_a_text_that_ruled_on_one_dispute_rules_on_no_other() -> None:
+    ruled = b.obey(b.disputed_undelivered_order(), b.rule())
+    again = b.obey(b.obey(ruled, b.hand_in()), b.dispute(words=" again"))
+    assert again.dispute_open
+
+    with pytest.raises(Conflict, match="earlier dispute"):
+        decided(again, b.rule())
+
+
 def test_a_ruling_is_signed_with_the_present_time() -> None:
     with pytest.raises(InvalidInput):
         decided(b.disputed_order(), b.rule(stamp=b.NOW - 300_001))

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from ledger.cursor_events import CursorSettings, CursorState, Lease, Place, Tries
 from ledger.entry import Beacon, Envelope, verify_entry
 from ledger.event import ClientText, Transfer, TransferKey, TreeHead
 from ledger.events import EVENT_OF
@@ -23,12 +24,19 @@ PARTS: Final[dict[str, type[BaseModel]]] = {
     "tree head": TreeHead,
     "continues": Continues,
     "block": Beacon,
+    "place": Place,
+    "settings": CursorSettings,
+    "lease": Lease,
+    "tries": Tries,
+    "cursor": CursorState,
 }
 
 FORMS: Final = {
     "micro-USDC": r'"(0|[1-9][0-9]*)"',
     "Unix seconds": r"[0-9]{10}",
     "seconds": r"[0-9]+",
+    "Unix milliseconds": r"[0-9]{13}",
+    "milliseconds": r"[0-9]+",
     "integer": r"[0-9]+",
     "boolean": r"true|false",
     "text": r'".{1,200}"',

@@ -9,6 +9,7 @@ import html.parser
 import json
 import re
 import sys
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,9 @@ from ledger.audit_source import snapshot
 from ledger.checkpoint import LogKey, verify_checkpoint
 from ledger.content import digests_of
 from ledger.cosignature import Cosigner
+from ledger.cursor_events import CursorAct
 from ledger.decide_payment import MAX_OPEN_CLAIMS
+from ledger.decide_receipt import MAX_RECEIPTS
 from ledger.entry import Draft, Seal, seal
 from ledger.errors import InvalidInput, Unauthorized, VerificationError
 from ledger.event import Event, TreeHead
@@ -55,6 +58,7 @@ from ledger.evidence_verify.curves import keccak256, recover, require_ed25519
 from ledger.evidence_verify.facts import GRADES, SAYINGS, VARIANTS
 from ledger.evidence_verify.report import GRADE_WORDS, shown
 from ledger.evidence_verify.rules import MAX_OPEN_CLAIMS as CLAIMS
+from ledger.evidence_verify.rules import MAX_RECEIPTS as RECEIPTS
 from ledger.evidence_verify.rules import NEXT as NEXT_WORDS
 from ledger.evidence_verify.rules import fold_order
 from ledger.evidence_verify.shapes import (
@@ -330,7 +334,7 @@ def test_the_lifecycle_is_that_of_the_ledger() -> None:
     theirs = {str(s) if s else None: {str(n) for n in after} for s, after in NEXT.items()}
 
     assert ours == theirs
-    assert CLAIMS == MAX_OPEN_CLAIMS
+    assert (CLAIMS, RECEIPTS) == (MAX_OPEN_CLAIMS, MAX_RECEIPTS)
 
 
 def test_the_prefixes_are_those_that_the_wallet_signs() -> None:
@@ -348,6 +352,7 @@ def test_the_forms_of_texts_are_those_of_the_ledger() -> None:
         (words.DISPUTES, texts._DISPUTES),
         (words.WITHDRAWALS, texts._WITHDRAWALS),
         (words.RULINGS, texts._RULINGS),
+        (words.EVENT_RECEIPTS, texts._EVENT_RECEIPTS),
     ):
         assert tuple(ours) == tuple(theirs)
     for forms, pattern in (
@@ -369,6 +374,9 @@ def test_each_kind_has_the_fields_and_the_actor_of_its_class(kind: str) -> None:
     event_class = EVENT_OF[kind]
     if kind == "payment_unattributed":  # other people's money is no evidence
         assert kind not in LOG_KINDS
+        return
+    if event_class in get_args(CursorAct):  # who read when is no part of an order
+        assert kind not in {**KINDS, **LOG_KINDS}
         return
     known = KINDS if event_class in get_args(OrderEvent) else LOG_KINDS
     actor = "client" if kind in BY_CLIENT else "system" if kind in BY_SYSTEM else "provider"
@@ -566,8 +574,61 @@ def test_keys_that_trusted_keys_added_are_trusted(files: LedgerFiles) -> None:
 
     assert failed(data) == []
     assert failed(data, roots(log_keys=[NEW_LOG_KEY.vkey])) == []
-    assert "E04" in failed(data, roots(wallets=[NEW.address]))
     assert failed(data, roots(wallets=[NEW.address, PROVIDER.address])) == []
+
+
+def test_the_present_keys_of_a_log_are_enough_where_they_signed(files: LedgerFiles) -> None:
+    new, new_log = roots(wallets=[NEW.address]), roots(log_keys=[NEW_LOG_KEY.vkey])
+    both = roots(wallets=[NEW.address], log_keys=[NEW_LOG_KEY.vkey])
+    foreign = roots(wallets=[NEW.address], log_keys=[LogKey(ORIGIN, b"\x0c" * 32).vkey])
+
+    made_by_both = rotated(files, Signer(NEW.secret), NEW_LOG_KEY)
+    sealed = rotated(files, Signer(NEW.secret), LOG_KEY)
+    headed = rotated(files, PROVIDER, NEW_LOG_KEY)
+
+    assert [failed(made_by_both, each) for each in (new, new_log, both)] == [[], [], []]
+    assert [failed(sealed, each) for each in (new, both)] == [[], []]
+    assert [failed(headed, each) for each in (new_log, both)] == [[], []]
+    # The new wallet signed nothing here, so it vouches for nothing.
+    assert failed(headed, new) == ["E04", "E05", "E07", "E10", "E11"]
+    assert failed(made_by_both, foreign) == ["E04"]
+
+
+def test_a_log_that_names_another_logs_keys_is_not_theirs() -> None:
+    """Anybody opens a log and adds the keys that a victim has pinned, with its own old texts."""
+    thief, thiefs_log = Signer(b"\x0b" * 32), LogKey(ORIGIN, b"\x0c" * 32)
+    possession = b.PROVIDER.text(
+        f"Add key: {b.PROVIDER.address} | Log: {ORIGIN} | Timestamp: 2026-01-01T12:00:00Z"
+    )
+    added = (
+        KeyAdded(purpose="wallet", key=b.PROVIDER.address, possession=possession),
+        KeyAdded(purpose="log", key=LOG_KEY.vkey),
+    )
+    bundle = FixedStore(log_key=thiefs_log, signer=thief, keys=added).bundle()
+    owners = roots(wallets=[b.PROVIDER.address])
+
+    assert failed(bundle, roots(wallets=[thief.address], log_keys=[thiefs_log.vkey])) == []
+    assert failed(bundle, owners) == ["E04", "E05", "E07", "E10", "E11"]
+    for missing in ({"wallets": []}, {"log_keys": []}):
+        assert failed(bundle, roots(**{"wallets": owners.wallets, **missing})) != []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (KeyAdded(purpose="wallet", key=NEW.address), "did not ask"),
+        (KeyRevoked(purpose="log", key=LOG_KEY.vkey, last_position=-9), "not its own"),
+        (KeyRevoked(purpose="log", key=NEW_LOG_KEY.vkey, last_position=1), "not its own"),
+        (KeyRevoked(purpose="log", key=NEW_LOG_KEY.vkey, last_position=9), "not its own"),
+    ],
+)
+def test_a_key_comes_and_goes_by_its_own_word(change: Event, reason: str) -> None:
+    added = KeyAdded(purpose="log", key=NEW_LOG_KEY.vkey)
+    found = outcomes(FixedStore(keys=(added, change)).bundle(), roots(wallets=[b.PROVIDER.address]))
+
+    [signatures] = [o for o in found if o.name == "E07"]
+    assert not signatures.holds
+    assert reason in signatures.text
 
 
 def test_keys_that_nobody_added_are_not(files: LedgerFiles) -> None:
@@ -612,10 +673,37 @@ def test_a_witness_who_is_trusted_has_to_have_signed(files: LedgerFiles) -> None
     assert {o.name: o.text for o in outcomes(data, trusted)}["E16"] == (
         "witness.example/one at 2026-01-01 12:00:00 UTC"
     )
-    assert [f["text"] for f in case["facts"] if f["grade"] == "third-party-time"] == [
-        "The head bears a line of witness.example/one, at 2026-01-01 12:00:00 UTC."
-    ]
-    assert not any(line.startswith("Witnesses") for line in case["not_proven"])
+    said = "The head bears a line that names {}, at 2026-01-01 12:00:00 UTC; it was not checked."
+    [fact] = [f for f in case["facts"] if f["text"] == said.format("witness.example/one")]
+    assert fact["grade"] == "attested-by-provider"
+
+
+def test_a_line_that_nobody_signed_proves_nothing_in_the_report(files: LedgerFiles) -> None:
+    ledger = files.open()
+    try:
+        order_id, head = orders_of(ledger)[0], ledger.head
+        invented = b"\x12\x34\x56\x78" + (1_767_268_800).to_bytes(8, "big") + b"\x07" * 64
+        note = f"{head.note}\u2014 bank.example/w1 {b64encode(invented).decode()}\n"
+        wanted = [Wanted(order_id, head.size, each) for each in (note, head.note)]
+        forged, plain = [assemble(ledger.store, ledger.signer, each).data for each in wanted]
+    finally:
+        ledger.close()
+    cases = [json.loads(read_zip(data)[1]["data/case.json"]) for data in (forged, plain)]
+
+    assert failed(forged) == []
+    lines = [fact for fact in cases[0]["facts"] if "bank.example" in fact["text"]]
+    assert [fact["grade"] for fact in lines] == ["attested-by-provider"]
+    for case in cases:
+        assert any(line.startswith("Witnesses: no line") for line in case["not_proven"])
+
+
+def test_what_a_maker_may_leave_out_is_named(files: LedgerFiles) -> None:
+    _, found = read_zip(rotated(files, PROVIDER, LOG_KEY))
+    case = json.loads(found["data/case.json"])
+    named = {line.partition(":")[0]: line for line in case["not_proven"]}
+
+    assert f"as of {case['log']['tree_size']} events" in named["Later events"]
+    assert "no key event of the log was left out" in named["Keys"]
 
 
 def test_every_fact_has_a_grade_and_names_files_that_are_there(files: LedgerFiles) -> None:
@@ -691,6 +779,19 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes.update(name for name, _ in attrs)
+
+
+def test_the_report_says_what_people_ask_first(files: LedgerFiles) -> None:
+    _, ruled = read_zip(FixedStore().bundle())
+    _, told = read_zip(rotated(files, PROVIDER, LOG_KEY))
+    case = json.loads(ruled["data/case.json"])
+    page, delivered = (each["data/report.html"].decode() for each in (ruled, told))
+
+    assert "It ruled to split: 0.000001 USDC should go back to the client (event 7)." in page
+    assert case["dispute"]["ruling"]["outcome"] == "split"
+    assert "1 day (86400 seconds)" in page
+    assert "<dt>file</dt><dd><code>data/deliverable/content.bin</code></dd>" in delivered
+    assert "data/deliverable/content.bin" not in page
 
 
 def test_the_report_has_no_scripts_links_or_assets(files: LedgerFiles) -> None:
@@ -832,19 +933,37 @@ def test_a_bundle_that_no_verifier_would_take_is_not_made(
 # The format
 
 
+FIXED_SIGNER: Final = Signer(b.PROVIDER.secret)
+
+
 class FixedStore:
     """A log of one order, made of fixed events at fixed times."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        events: Sequence[Event] | None = None,
+        *,
+        log_key: LogKey = LOG_KEY,
+        signer: Signer = FIXED_SIGNER,
+        keys: Sequence[Event] = (),
+    ) -> None:
         self._rows: dict[str, list[tuple[int, bytes]]] = {LOG_STREAM: [], b.STREAM: []}
         self._leaves: list[bytes] = []
         self._prev = dict.fromkeys(self._rows, "0" * 64)
-        self.add(LOG_STREAM, b.SAMPLES["log_opened"].model_copy(update=self._genesis()))
+        self.log_key, self.signer = log_key, signer
+        genesis = {"origin": ORIGIN, "log_key": log_key.vkey, "wallet": signer.address}
+        self.add(LOG_STREAM, b.SAMPLES["log_opened"].model_copy(update=genesis))
+        for event in keys:
+            self.add(LOG_STREAM, event)
+        for event in self._order() if events is None else events:
+            self.add(b.STREAM, event)
+
+    def _order(self) -> Sequence[Event]:
         now = f"Timestamp: {iso_of(b.NOW)}"
         paid = b.SAMPLES["paid"].model_copy(
             update={"transfers": (b.transfer(),), "total": b.PRICE, "overpaid": 0}
         )
-        for event in (
+        return (
             b.terms(),
             paid,
             ProcessingStarted(reason="worker"),
@@ -865,21 +984,21 @@ class FixedStore:
                 amount=1,
             ),
             b.SAMPLES["refund_recorded"],
-        ):
-            self.add(b.STREAM, event)
-
-    def _genesis(self) -> dict[str, object]:
-        return {"origin": ORIGIN, "log_key": LOG_KEY.vkey, "wallet": b.PROVIDER.address}
+        )
 
     def add(self, stream: str, event: Event) -> None:
         rows = self._rows[stream]
         commit = {"description": b.digest_of("description")} if event.kind == "quoted" else {}
-        base = TreeHead(size=0, root=merkle.EMPTY_ROOT.hex())
+        base = self.base
         place = Seal(ORIGIN, stream, len(rows) + 1, self._prev[stream], b.NOW, base, bytes(16))
-        entry = seal(Draft(event, commit), place, Signer(b.PROVIDER.secret)).entry
+        entry = seal(Draft(event, commit), place, self.signer).entry
         self._leaves.append(merkle.leaf_hash(entry))
         self._prev[stream] = self._leaves[-1].hex()
         rows.append((len(self._leaves), entry))
+
+    @property
+    def base(self) -> TreeHead:
+        return TreeHead(size=0, root=merkle.EMPTY_ROOT.hex())
 
     def read_stream(self, stream: str) -> list[tuple[int, bytes]]:
         return self._rows[stream]
@@ -903,12 +1022,14 @@ class FixedStore:
 
     def bundle(self) -> bytes:
         size = len(self._leaves)
-        note = LOG_KEY.sign_checkpoint(ORIGIN, size, merkle.root_at(size, self))
-        signer = Signer(b.PROVIDER.secret)
-        return assemble(self, signer, Wanted(b.ORDER_ID, size, note)).data
+        note = self.log_key.sign_checkpoint(ORIGIN, size, merkle.root_at(size, self))
+        return assemble(self, self.signer, Wanted(b.ORDER_ID, size, note)).data
 
 
-MADE: Final = {1: "5f5b15242a682cc60009621d31d56087f6a7ffdc0e9feca34232a091e085b587"}
+MADE: Final = {
+    1: "5f5b15242a682cc60009621d31d56087f6a7ffdc0e9feca34232a091e085b587",
+    2: "48bf352d699dc12b062b3ece52496a2b1e3e5294227b2bd2009e974df2ed54e6",
+}
 """By the format's number, the digest of all that is made of one fixed order."""
 
 

@@ -27,7 +27,7 @@ from ledger.cursor_events import (
     Lease,
     Place,
 )
-from ledger.cursor_lease import after_parked, fetch, reached
+from ledger.cursor_lease import after_parked, fetch, reached, set_aside
 from ledger.cursor_place import renumber, replay, seek
 from ledger.cursor_tries import after_place, count_of, counted
 from ledger.decision import Decision, decided
@@ -162,7 +162,7 @@ def _park(state: CursorState, command: c.Refuse, place: Place) -> Decision:
         left = tuple(each for each in lease.replays if each != place)
         changes: dict[str, Any] = {"lease": lease.model_copy(update={"replays": left})}
     else:
-        with_it = next_state(state, skipped=(*state.skipped, place))
+        with_it = next_state(state, skipped=set_aside(state, place))
         changes = {"skipped": with_it.skipped, **past(with_it, state.acked, command.feed)}
     event = CursorParked(
         place=place,

@@ -23,6 +23,8 @@ Transport = Literal["http", "ws"]
 MAX_BATCH = 1000
 MAX_ATTEMPTS = 100
 MAX_REPLAYS = 100
+MAX_SKIPPED = 500
+"""Events that are parked ahead of the place: every event carries them, and an entry is short."""
 
 
 class Place(Part):
@@ -32,7 +34,7 @@ class Place(Part):
     position: Count
 
 
-Places = Annotated[tuple[Place, ...], Field(max_length=MAX_BATCH, strict=False)]
+Places = Annotated[tuple[Place, ...], Field(max_length=MAX_SKIPPED, strict=False)]
 
 
 class CursorSettings(Part):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ledger.cursor_commands import FeedSlice, FetchEvents
-from ledger.cursor_errors import CursorBlocked, FeedMoved, LeaseHeld, StaleLease
-from ledger.cursor_events import CursorLeased, CursorParked, CursorState, Lease, Place
+from ledger.cursor_errors import CursorBlocked, CursorRefused, FeedMoved, LeaseHeld, StaleLease
+from ledger.cursor_events import MAX_SKIPPED, CursorLeased, CursorParked, CursorState, Lease, Place
 from ledger.cursor_tries import count_of, counted, lowered
 from ledger.decision import Decision, decided
 from ledger.errors import LedgerError
@@ -48,6 +48,13 @@ def waiting(state: CursorState, feed: FeedSlice) -> tuple[Place, ...]:
         raise FeedMoved("the cursor was moved back meanwhile; ask again")
     skipped = {place.pos for place in state.skipped}
     return tuple(p for p in feed.places if p.pos > state.acked.pos and p.pos not in skipped)
+
+
+def set_aside(state: CursorState, place: Place) -> tuple[Place, ...]:
+    """Return what is parked ahead with one event more, or refuse: the state must stay short."""
+    if len(state.skipped) >= MAX_SKIPPED:
+        raise CursorRefused("too many events are parked ahead of the place; acknowledge first")
+    return (*state.skipped, place)
 
 
 def after_parked(acked: Place, skipped: tuple[Place, ...], feed: FeedSlice) -> Place:
@@ -129,7 +136,7 @@ def _put_aside(
     if blocks:
         changes["blocked"] = poison
     else:
-        skipped = (*state.skipped, poison)
+        skipped = set_aside(state, poison)
         acked = after_parked(state.acked, skipped, feed)
         changes |= {
             "acked": acked,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -73,8 +74,12 @@ def is_order_id(text: str) -> bool:
 
 
 def new_content_id() -> str:
-    """Return a random id for one content row."""
-    return secrets.token_hex(16)
+    """Return a fresh id for one content row: the moment in six bytes, then ten random ones.
+
+    Nothing is judged by that moment. It puts the ids of one batch side by side in the index, so
+    that a commit touches the same few pages of it however large the ledger is.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def order_stream(order_id: str) -> str:

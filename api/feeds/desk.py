@@ -120,6 +120,8 @@ class Desk:
         await self._runner.wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
 
     def _renumber(self, party: str, state: CursorState) -> Renumber:
+        if self._runner.position < state.acked.position:
+            raise FeedMoved("the feed is still being numbered anew; ask again")
         places = {}
         for place in state.skipped:
             found = self.feeds.count_until(party, place.position)

@@ -111,7 +111,9 @@ FEED_ROUTES: Final[list[Route]] = [
         request=FetchRequest,
         response=FetchResponse,
         roles=EVERYBODY,
-        errors=frozenset({LeaseHeld, StaleLease, CursorBlocked, FeedMoved, Overloaded}),
+        errors=frozenset(
+            {LeaseHeld, StaleLease, CursorBlocked, CursorRefused, FeedMoved, Overloaded}
+        ),
     ),
     Route(
         "POST",
@@ -131,7 +133,7 @@ FEED_ROUTES: Final[list[Route]] = [
         request=NackRequest,
         response=NackResponse,
         roles=EVERYBODY,
-        errors=frozenset({StaleLease, NotHandedOut, FeedMoved}),
+        errors=frozenset({StaleLease, NotHandedOut, CursorRefused, FeedMoved}),
     ),
     Route(
         "POST",

@@ -145,10 +145,18 @@ def _acknowledge_replays(state: CursorState, command: c.Acknowledge) -> Decision
 
 
 def refuse(state: CursorState, command: c.Refuse, at: UnixMs) -> Decision:
-    """End the lease because of one event, or put that event aside. Acknowledges nothing."""
+    """End the lease because of one event, or put that event aside. Acknowledges nothing.
+
+    The same refusal again changes nothing: the event lies aside, or rests, as it did.
+    """
     lease = require_lease(state, command.token)
     again = next((place for place in lease.replays if place.pos == command.at), None)
     skipped = {place.pos for place in state.skipped}
+    done = command.at <= state.acked.pos or command.at in skipped
+    if command.park and command.parked and done and again is None:
+        return Decision()
+    if not command.park and state.failed and state.failed.pos == command.at and lease.until <= at:
+        return Decision()
     place = again or next((p for p in command.feed.places if p.pos == command.at), None)
     covered = again or state.acked.pos < command.at <= lease.to.pos
     if place is None or not covered or command.at in skipped:

@@ -66,13 +66,17 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Say that the event at `at` could not be dealt with: try again later, or put it aside."""
+    """Say that the event at `at` could not be dealt with: try again later, or put it aside.
+
+    `parked` says that it lies aside already.
+    """
 
     token: int
     at: int
     park: bool
     retry_ms: int | None
     reason: str | None
+    parked: bool
     feed: FeedSlice
     now: UnixMs
 

@@ -11,7 +11,16 @@ from ledger.decision import Decision, decided
 
 
 def seek(state: CursorState, command: Seek) -> Decision:
-    """Move the cursor; every older token is void."""
+    """Move the cursor; every older token is void. Where it was just moved to is no news."""
+    moved = CursorState(
+        seq=state.seq,
+        generation=state.generation,
+        settings=state.settings,
+        acked=command.to,
+        token=state.seq,
+    )
+    if moved == state:
+        return Decision()
     return _sought(state, command.to, "owner", command.reason, state.generation, ())
 
 

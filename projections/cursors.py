@@ -34,10 +34,10 @@ _ENDED: Final = (
     "UPDATE hand_outs SET ended=?, ended_ms=?"
     " WHERE party=? AND name=? AND token=? AND ended IS NULL"
 )
-_REPLAYED: Final = (
-    "DELETE FROM parked WHERE party=? AND name=? AND position IN (SELECT f.position FROM feed AS f"
-    " WHERE f.party=? AND f.pos<=? AND f.pos IN (SELECT value FROM json_each((SELECT replays"
-    " FROM hand_outs WHERE party=? AND name=? AND token=?))))"
+_REPLAYS: Final = "SELECT replays FROM hand_outs WHERE party=? AND name=? AND token=?"
+_TAKEN_OUT: Final = (
+    "DELETE FROM parked WHERE party=? AND name=?"
+    " AND position=(SELECT position FROM feed WHERE party=? AND pos=?)"
 )
 
 
@@ -63,7 +63,7 @@ def _write(db: sqlite3.Connection, key: tuple[str, str], event: CursorAct, at: U
             _leased(db, key, event, at)
         case CursorAcknowledged():
             db.execute(_ACKED, (event.through, at, *key, event.token))
-            db.execute(_REPLAYED, (*key, key[0], event.through, *key, event.token))
+            _replayed(db, key, event.token, event.through)
         case CursorReleased():
             ended = "released" if event.at is None else "refused"
             db.execute(_ENDED, (ended, at, *key, event.token))
@@ -95,7 +95,16 @@ def _leased(db: sqlite3.Connection, key: tuple[str, str], event: CursorLeased, a
     db.execute(_LEASED, (*key, *row, event.transport, at, event.until, replays))
     if state.settings.mode == "auto":
         db.execute(_ACKED, (last, at, *key, state.seq))
-        db.execute(_REPLAYED, (*key, key[0], last, *key, state.seq))
+        _replayed(db, key, state.seq, last)
+
+
+def _replayed(db: sqlite3.Connection, key: tuple[str, str], token: int, through: int) -> None:
+    """Take out of the parked events what was handed out again and is done now, one by one."""
+    row = db.execute(_REPLAYS, (*key, token)).fetchone()
+    if row is None or row[0] is None:
+        return
+    done = [(*key, key[0], pos) for pos in orjson.loads(row[0]) if pos <= through]
+    db.executemany(_TAKEN_OUT, done)
 
 
 def _parked(db: sqlite3.Connection, key: tuple[str, str], event: CursorParked, at: UnixMs) -> None:

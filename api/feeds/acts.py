@@ -63,10 +63,19 @@ def acked_json(done: Done) -> Json:
 async def refuse(desk: Desk, key: Key, said: NackRequest) -> Done:
     """Do what a refusal asks for."""
     rest = millis(said.retry_after) if said.retry_after is not None else None
+    parked = said.action == "park" and desk.is_parked(key, said.at)
 
     def make(_state: CursorState, feed: Feed, now: UnixMs) -> c.Refuse:
-        park = said.action == "park"
-        return c.Refuse(said.lease_token, said.at, park, rest, said.reason, feed.slice, now)
+        return c.Refuse(
+            said.lease_token,
+            said.at,
+            park=said.action == "park",
+            retry_ms=rest,
+            reason=said.reason,
+            parked=parked,
+            feed=feed.slice,
+            now=now,
+        )
 
     return await desk.act(key, make)
 

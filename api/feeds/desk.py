@@ -7,6 +7,7 @@ read again. An act that changes nothing is decided here and never reaches the wr
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ MAX_ATTEMPTS: Final = 8
 MAX_AHEAD: Final = 10_000
 """Positions that may be handed out and not acknowledged, with `pipeline`."""
 VIEW_WAIT_SECONDS: Final = 1.0
+MAX_KNOWN: Final = 10_000
+"""Cursors of which it is known that nothing new is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Desk:
         self.ledger: Final = ledger
         self.feeds: Final = feeds
         self._runner = runner
+        self._nothing: OrderedDict[Key, tuple[tuple[int, int], Feed]] = OrderedDict()
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def state(self, key: Key) -> CursorState:
@@ -92,8 +96,25 @@ class Desk:
                     continue
         raise FeedMoved("others keep moving this cursor; ask again")
 
-    def feed(self, party: str, state: CursorState, rows: int) -> Feed:
-        """Return what lies after a cursor: what is handed out, and so many events more."""
+    def feed(self, key: Key, state: CursorState, rows: int) -> Feed:
+        """Return what lies after a cursor: what is handed out, and so many events more.
+
+        Where nothing lay after it and the views have not moved, nothing does now: a reader that
+        polls an empty feed costs no look into it.
+        """
+        seen = (self._runner.position, state.acked.pos)
+        known = self._nothing.get(key)
+        if known is not None and known[0] == seen:
+            return known[1]
+        found = self._read(key[0], state, rows)
+        if not found.rows:
+            self._nothing[key] = (seen, found)
+            self._nothing.move_to_end(key)
+            if len(self._nothing) > MAX_KNOWN:
+                self._nothing.popitem(last=False)
+        return found
+
+    def _read(self, party: str, state: CursorState, rows: int) -> Feed:
         lease = state.lease
         ahead = max(0, lease.to.pos - state.acked.pos) if lease else 0
         if ahead > MAX_AHEAD:
@@ -105,7 +126,7 @@ class Desk:
 
     async def _attempt(self, key: Key, make: MakeCommand, rows: int) -> Done:
         before = await self.state(key)
-        feed = self.feed(key[0], before, rows)
+        feed = self.feed(key, before, rows)
         now = self.ledger.clock()
         command = make(before, feed, now)
         decision = decide_cursor(before, command, now)
@@ -114,6 +135,14 @@ class Desk:
         receipt = await self.ledger.act_on_cursor(cursor_stream(*key), command)
         await self.settle(receipt)
         return Done(now, before, state_of(receipt), feed, receipt)
+
+    def is_parked(self, key: Key, pos: int) -> bool:
+        """Whether an event of the feed was put aside."""
+        row = self.feeds.at(key[0], pos) if pos < 2**53 else None
+        if row is None:
+            return False
+        found = self.feeds.parked(*key, after=row.position - 1, limit=1)
+        return bool(found) and found[0].position == row.position
 
     async def settle(self, receipt: Receipt) -> None:
         """Wait until the views have it; after a second the answer goes out all the same."""

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from api.answers import json_response
 from api.body import parse_json, read_body, read_model, validated
-from api.feeds.desk import DESK, Feed, Key
+from api.feeds.desk import DESK, Desk, Feed, Key
 from api.feeds.events import Json
 from api.feeds.limits import MAX_CURSORS, TooManyCursors
 from api.feeds.models import EmptyRequest, OpenRequest, PageQuery, SeekRequest
@@ -23,7 +23,7 @@ from ledger import cursor_commands as c
 from ledger.cursor_events import CursorState, Place
 from ledger.errors import NotFound
 from ledger.values import UnixMs, cursor_stream
-from projections.feed_reader import NOWHERE, FeedReader
+from projections.feed_reader import NOWHERE
 from projections.feeds import GENERATION
 
 _NUMBER: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -78,7 +78,7 @@ async def post_replay(request: web.Request) -> web.Response:
     """Queue a parked event to be handed out once more."""
     key, desk = cursor_of(request), request.app[DESK]
     await _empty(request)
-    place = _parked_place(desk.feeds, key, request.match_info["pos"])
+    place = _parked_place(desk, key, request.match_info["pos"])
 
     def make(_state: CursorState, _feed: Feed, now: UnixMs) -> c.ReplayParked:
         return c.ReplayParked(place, now)
@@ -115,10 +115,9 @@ async def _empty(request: web.Request) -> None:
         validated(parse_json(body), EmptyRequest)
 
 
-def _parked_place(feeds: FeedReader, key: Key, pos: str) -> Place:
-    row = feeds.at(key[0], int(pos)) if _NUMBER.fullmatch(pos) else None
-    if row is not None:
-        parked = feeds.parked(*key, after=row.position - 1, limit=1)
-        if parked and parked[0].position == row.position:
-            return Place(pos=row.pos, position=row.position)
+def _parked_place(desk: Desk, key: Key, pos: str) -> Place:
+    if _NUMBER.fullmatch(pos) and desk.is_parked(key, int(pos)):
+        place = desk.feeds.place(key[0], int(pos))
+        if place is not None:
+            return place
     raise NotFound("no such event is parked here", code="NOT_FOUND")

@@ -16,7 +16,7 @@ from projections.feed_reader import HandOut, Parked
 def cursor_json(desk: Desk, key: Key, state: CursorState) -> Json:
     """Return a cursor as it stands."""
     party, name = key
-    feed, settings = desk.feed(party, state, 1).slice, state.settings
+    feed, settings = desk.feed(key, state, 1).slice, state.settings
     acked = reached(state, feed)
     found = {
         "party": party,

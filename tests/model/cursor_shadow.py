@@ -57,6 +57,8 @@ class ShadowCursor:
     failed: int | None = None
     retry_at: int | None = None
     blocked: int | None = None
+    sought: int | None = None
+    """Where it was just moved to, if nothing was done since."""
     granted: bool = False
     """Whether the last fetch should have given a new token."""
 
@@ -100,6 +102,10 @@ class ShadowCursor:
 
     def nack(self, at: int, token: int, retry_ms: int | None, *, park: bool) -> int | None:
         held = self._mine(token)
+        if park and at in self.put_aside and (at <= self.acked or at in self.parked):
+            return None
+        if not park and self.failed == at and held.until <= self.now:
+            return self.retry_at
         if not self.acked < at <= held.to or at in self.parked:
             raise Refusal(422, "not_handed_out")
         if park:
@@ -125,11 +131,12 @@ class ShadowCursor:
         self.handed.clear()
         self.parked.clear()
         self.failed = self.retry_at = self.blocked = None
+        self.sought = to
 
     def _claim(self, limit: int) -> list[int]:
         given = self.ahead()[: min(limit, self.terms.max_batch)]
         if given:
-            self.acked, self.granted = given[-1], True
+            self.acked, self.granted, self.sought = given[-1], True, None
         return given
 
     def _anew(self, holder: str, limit: int) -> list[int]:
@@ -161,7 +168,7 @@ class ShadowCursor:
             self.handed.update(range(after + 1, given[-1] + 1))
             self.held = Held(holder, given[-1], self.now + self.terms.lease_ms)
             self.failed = self.retry_at = None
-            self.granted = True
+            self.granted, self.sought = True, None
         return given
 
     def _mine(self, token: int) -> Held:

@@ -77,7 +77,16 @@ class CursorStory:
     async def refuse(self, token: int, at: int, *, park: bool) -> CursorState:
         reason = "could not be dealt with"
         return await self.do(
-            c.Refuse(token, at, park, None, reason, feed=self._feed, now=self._now())
+            c.Refuse(
+                token,
+                at,
+                park=park,
+                retry_ms=None,
+                reason=reason,
+                parked=False,
+                feed=self._feed,
+                now=self._now(),
+            )
         )
 
 

@@ -54,7 +54,9 @@ def test_so_many_events_may_be_parked_ahead_and_no_more() -> None:
         skipped=ahead,
     )
     feed = FeedSlice(1, 0, places(900), whole=True, head=900)
-    command = Refuse(5, 900, park=True, retry_ms=None, reason=None, feed=feed, now=UnixMs(1))
+    command = Refuse(
+        5, 900, park=True, retry_ms=None, reason=None, parked=False, feed=feed, now=UnixMs(1)
+    )
 
     with pytest.raises(CursorRefused, match="acknowledge first"):
         decide_cursor(state, command, UnixMs(1))

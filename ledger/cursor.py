@@ -12,6 +12,7 @@ from typing import Any, Final, assert_never
 from ledger import cursor_commands as c
 from ledger.cursor_errors import (
     CursorExists,
+    FeedMoved,
     GenerationChanged,
     NotHandedOut,
     StaleLease,
@@ -27,7 +28,7 @@ from ledger.cursor_events import (
     Lease,
     Place,
 )
-from ledger.cursor_lease import after_parked, fetch, reached, set_aside
+from ledger.cursor_lease import after_parked, blocked, fetch, reached, set_aside
 from ledger.cursor_place import renumber, replay, seek
 from ledger.cursor_tries import after_place, count_of, counted
 from ledger.decision import Decision, decided
@@ -40,6 +41,14 @@ NO_CURSOR: Final = "NOT_FOUND"
 
 def decide_cursor(state: CursorState | None, command: c.CursorCommand, at: UnixMs) -> Decision:
     """Return the events that an act leads to; `at` is the time they will carry."""
+    decision = _decided(state, command, at)
+    for draft in decision.drafts:
+        # What cannot be read back would stand in the log for ever and stop every reader of it.
+        type(draft.event).model_validate(draft.event.body())
+    return decision
+
+
+def _decided(state: CursorState | None, command: c.CursorCommand, at: UnixMs) -> Decision:
     if isinstance(command, c.OpenCursor):
         return open_cursor(state, command)
     if state is None:
@@ -89,8 +98,10 @@ def acknowledge(state: CursorState, command: c.Acknowledge) -> Decision:
     if command.through <= reached(state, command.feed) or _is_of_replays(state, command):
         return _acknowledge_replays(state, command)
     lease = require_lease(state, command.token)
-    if command.through > lease.to.pos or command.position is None:
+    if command.through > lease.to.pos:
         raise _not_handed_out(command.through)
+    if command.position is None:
+        raise FeedMoved("the feed does not show this position yet; ask again")
     acked = Place(pos=command.through, position=command.position)
     moved = past(state, acked, command.feed)
     event = CursorAcknowledged(
@@ -105,9 +116,10 @@ def acknowledge(state: CursorState, command: c.Acknowledge) -> Decision:
 def past(state: CursorState, acked: Place, feed: c.FeedSlice) -> dict[str, Any]:
     """Return what changes when everything up to `acked` is done with, and what was parked next."""
     acked = after_parked(acked, state.skipped, feed)
-    failed = state.failed
+    failed, stopped = state.failed, state.blocked
     cleared = {"failed": None, "retry_at": None} if failed and failed.pos <= acked.pos else {}
     return {
+        "blocked": stopped if stopped and stopped.pos > acked.pos else None,
         "acked": acked,
         "tries": after_place(state.tries, acked.pos),
         "skipped": tuple(place for place in state.skipped if place.pos > acked.pos),
@@ -170,8 +182,9 @@ def _park(state: CursorState, command: c.Refuse, place: Place) -> Decision:
         left = tuple(each for each in lease.replays if each != place)
         changes: dict[str, Any] = {"lease": lease.model_copy(update={"replays": left})}
     else:
-        with_it = next_state(state, skipped=set_aside(state, place))
-        changes = {"skipped": with_it.skipped, **past(with_it, state.acked, command.feed)}
+        aside = set_aside(state, place, command.feed)
+        with_it = next_state(state, skipped=(*state.skipped, place))
+        changes = past(with_it, aside["acked"], command.feed)
     event = CursorParked(
         place=place,
         attempts=max(1, count_of(state.tries, place.pos)),
@@ -209,6 +222,8 @@ def backoff(state: CursorState, attempts: int) -> int:
 def prolong(state: CursorState, command: c.ProlongLease, at: UnixMs) -> Decision:
     """Make the newest lease last longer, also one that has ended and that nobody took over."""
     lease = require_lease(state, command.token)
+    if state.blocked is not None:
+        raise blocked(state.blocked)
     longer = lease.model_copy(update={"until": at + command.lease_ms})
     event = CursorLeased(
         holder=lease.holder,

@@ -23,7 +23,7 @@ Transport = Literal["http", "ws"]
 MAX_BATCH = 1000
 MAX_ATTEMPTS = 100
 MAX_REPLAYS = 100
-MAX_SKIPPED = 500
+MAX_SKIPPED = 100
 """Events that are parked ahead of the place: every event carries them, and an entry is short."""
 
 

@@ -25,6 +25,8 @@ def fetch(state: CursorState, command: FetchEvents, at: UnixMs) -> Decision:
         return _new_lease(state, command, at)
     if command.token is None and command.holder != lease.holder:
         raise _held(lease, at)
+    if command.feed.head < lease.to.pos:
+        raise FeedMoved("the feed does not show yet what the lease covers; ask again")
     if goes_on(command, lease):
         return _granted(state, command, at, after=lease.to.pos, events=())
     if lease.replays or outstanding(state, command.feed, lease):
@@ -50,11 +52,14 @@ def waiting(state: CursorState, feed: FeedSlice) -> tuple[Place, ...]:
     return tuple(p for p in feed.places if p.pos > state.acked.pos and p.pos not in skipped)
 
 
-def set_aside(state: CursorState, place: Place) -> tuple[Place, ...]:
-    """Return what is parked ahead with one event more, or refuse: the state must stay short."""
-    if len(state.skipped) >= MAX_SKIPPED:
+def set_aside(state: CursorState, place: Place, feed: FeedSlice) -> dict[str, Any]:
+    """Return what changes when an event is parked, or refuse: the state must stay short."""
+    skipped = (*state.skipped, place)
+    acked = after_parked(state.acked, skipped, feed)
+    ahead = tuple(each for each in skipped if each.pos > acked.pos)
+    if len(ahead) > MAX_SKIPPED:
         raise CursorRefused("too many events are parked ahead of the place; acknowledge first")
-    return (*state.skipped, place)
+    return {"acked": acked, "skipped": ahead}
 
 
 def after_parked(acked: Place, skipped: tuple[Place, ...], feed: FeedSlice) -> Place:
@@ -105,26 +110,35 @@ def _prolonged(state: CursorState, command: FetchEvents, lease: Lease, at: UnixM
 def _new_lease(state: CursorState, command: FetchEvents, at: UnixMs) -> Decision:
     """Put aside what failed too often, then lease what comes next."""
     if state.blocked is not None:
-        raise _blocked(state.blocked)
-    if state.replays:
-        return _replayed(state, command, at)
+        raise blocked(state.blocked)
     events: list[Event] = []
     while (poison := _poison(state, command.feed)) is not None:
         state = _put_aside(state, command.feed, poison, events)
         if state.blocked is not None:
-            return decided(*events, error=_blocked(poison))
+            return decided(*events, error=blocked(poison))
     if state.retry_at is not None and state.retry_at > at:
         return decided(*events)
+    queue = to_replay(state)
+    if queue:
+        return _replayed(state, command, at, queue, tuple(events))
     return _granted(state, command, at, after=state.acked.pos, events=tuple(events))
+
+
+def to_replay(state: CursorState) -> tuple[Place, ...]:
+    """Return the parked events to hand out again: those asked for, and those that came to nothing.
+
+    What a lease covered and nobody acknowledged is handed out until somebody does.
+    """
+    left = state.lease.replays if state.lease is not None else ()
+    return tuple(sorted({*left, *state.replays}, key=lambda place: place.pos))
 
 
 def _poison(state: CursorState, feed: FeedSlice) -> Place | None:
     """Return the event that was handed out too often: the one refused last, or the next one."""
     ahead = waiting(state, feed)
-    suspect = state.failed if state.failed in ahead else next(iter(ahead), None)
-    if suspect is None or count_of(state.tries, suspect.pos) < state.settings.max_attempts:
-        return None
-    return suspect
+    suspects = (*(place for place in ahead if place == state.failed), *ahead[:1])
+    most = state.settings.max_attempts
+    return next((place for place in suspects if count_of(state.tries, place.pos) >= most), None)
 
 
 def _put_aside(
@@ -136,13 +150,8 @@ def _put_aside(
     if blocks:
         changes["blocked"] = poison
     else:
-        skipped = set_aside(state, poison)
-        acked = after_parked(state.acked, skipped, feed)
-        changes |= {
-            "acked": acked,
-            "skipped": tuple(place for place in skipped if place.pos > acked.pos),
-            "tries": lowered(state.tries, state.settings.max_attempts - 1),
-        }
+        changes |= set_aside(state, poison, feed)
+        changes["tries"] = lowered(state.tries, state.settings.max_attempts - 1)
     after = state.model_copy(update=changes)
     attempts = count_of(state.tries, poison.pos)
     events.append(
@@ -169,17 +178,26 @@ def _granted(
     return _leased(state, command, lease, events, changes, count_of(tries, first.pos))
 
 
-def _replayed(state: CursorState, command: FetchEvents, at: UnixMs) -> Decision:
-    """Hand out parked events once more; what is not acknowledged now stays parked."""
+def _replayed(
+    state: CursorState,
+    command: FetchEvents,
+    at: UnixMs,
+    queue: tuple[Place, ...],
+    events: tuple[Event, ...],
+) -> Decision:
+    """Hand out parked events once more, until they are acknowledged or parked again."""
     # Those ahead of the place on their own: the lease's bound then tells the two kinds apart.
-    behind = tuple(place for place in state.replays if place.pos <= state.acked.pos)
-    given = (behind or state.replays)[: min(command.limit, state.settings.max_batch)]
-    left = tuple(place for place in state.replays if place not in given)
+    behind = tuple(place for place in queue if place.pos <= state.acked.pos)
+    given = (behind or queue)[: min(command.limit, state.settings.max_batch)]
+    left = tuple(place for place in queue if place not in given)
     lease = _lease(state, command, at, to=state.acked, first=given[0], replays=given)
-    changes: dict[str, Any] = {"replays": left, "lease": lease}
-    if state.settings.mode == "auto":
-        changes["lease"] = None
-    return _leased(state, command, lease, (), changes, 1)
+    changes: dict[str, Any] = {
+        "replays": left,
+        "lease": None if state.settings.mode == "auto" else lease,
+        "failed": None,
+        "retry_at": None,
+    }
+    return _leased(state, command, lease, events, changes, 1)
 
 
 def _lease(
@@ -225,7 +243,8 @@ def _leased(
     return decided(*events, event)
 
 
-def _blocked(place: Place) -> LedgerError:
+def blocked(place: Place) -> LedgerError:
+    """Return the refusal of a cursor that stops at an event."""
     return CursorBlocked(
         "an event failed too often and the cursor stops there; its owner seeks on or back",
         details={"pos": place.pos},

@@ -7,62 +7,60 @@ from typing import Literal
 from ledger.cursor_commands import Renumber, ReplayParked, Seek
 from ledger.cursor_errors import CursorRefused
 from ledger.cursor_events import MAX_REPLAYS, CursorReplayed, CursorSought, CursorState, Place
+from ledger.cursor_lease import to_replay
 from ledger.decision import Decision, decided
 
 
 def seek(state: CursorState, command: Seek) -> Decision:
     """Move the cursor; every older token is void. Where it was just moved to is no news."""
-    moved = CursorState(
+    # What lies ahead of the new place comes in its turn, parked or not.
+    behind = tuple(p for p in to_replay(state) if p.position <= command.to.position)
+    fresh = CursorState(
         seq=state.seq,
         generation=state.generation,
         settings=state.settings,
         acked=command.to,
         token=state.seq,
+        replays=behind,
     )
-    if moved == state:
-        return Decision()
-    return _sought(state, command.to, "owner", command.reason, state.generation, ())
+    return Decision() if fresh == state else _sought(state, fresh, "owner", command.reason)
 
 
 def renumber(state: CursorState, command: Renumber) -> Decision:
     """Carry it over in place: nothing is lost and nothing is acknowledged by it."""
     if command.generation == state.generation:
         return Decision()
-    acked = Place(pos=command.acked, position=state.acked.position)
-    skipped = tuple(
-        Place(pos=command.places[place.position], position=place.position)
-        for place in state.skipped
-        if place.position in command.places
+
+    def numbered(places: tuple[Place, ...]) -> tuple[Place, ...]:
+        known = [place.position for place in places if place.position in command.places]
+        return tuple(Place(pos=command.places[at], position=at) for at in known)
+
+    fresh = CursorState(
+        seq=state.seq,
+        generation=command.generation,
+        settings=state.settings,
+        acked=Place(pos=command.acked, position=state.acked.position),
+        token=state.seq,
+        skipped=numbered(state.skipped),
+        replays=numbered(to_replay(state)),
     )
     reason = f"the feed is of generation {command.generation}"
-    return _sought(state, acked, "generation", reason, command.generation, skipped)
+    return _sought(state, fresh, "generation", reason)
 
 
 def _sought(
-    state: CursorState,
-    to: Place,
-    by: Literal["owner", "generation"],
-    reason: str,
-    generation: int,
-    skipped: tuple[Place, ...],
+    state: CursorState, fresh: CursorState, by: Literal["owner", "generation"], reason: str
 ) -> Decision:
-    fresh = CursorState(
-        seq=state.seq + 1,
-        generation=generation,
-        settings=state.settings,
-        acked=to,
-        token=state.seq + 1,
-        skipped=skipped,
-    )
-    event = CursorSought(before=state.acked, by=by, reason=reason, state=fresh)
-    return decided(event)
+    seq = state.seq + 1
+    after = fresh.model_copy(update={"seq": seq, "token": seq})
+    return decided(CursorSought(before=state.acked, by=by, reason=reason, state=after))
 
 
 def replay(state: CursorState, command: ReplayParked) -> Decision:
     """Queue a parked event to be handed out once more, before anything else."""
-    if command.place in state.replays:
+    if command.place in to_replay(state):
         return Decision()
-    if len(state.replays) >= MAX_REPLAYS:
+    if len(to_replay(state)) >= MAX_REPLAYS:
         raise CursorRefused("too many parked events wait to be handed out again")
     waiting = tuple(sorted((*state.replays, command.place), key=lambda place: place.pos))
     event = CursorReplayed(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ledger.cursor_events import Tries
+from ledger.cursor_events import MAX_ATTEMPTS, Tries
 
 Steps = tuple[Tries, ...]
 
@@ -26,7 +26,7 @@ def counted(tries: Steps, after: int, to: int, by: int) -> Steps:
     for through, count in _pieces(tries, after, to):
         start = steps[-1].through if steps else 0
         inside = after <= start and through <= to
-        counts = max(0, count + by) if inside else count
+        counts = min(MAX_ATTEMPTS, max(0, count + by)) if inside else count
         if steps and steps[-1].count == counts:
             steps.pop()
         steps.append(Tries(through=through, count=counts))

@@ -130,6 +130,11 @@ class Ledger:
         return self._writer.head
 
     @property
+    def moment(self) -> UnixMs:
+        """The time that an event would carry now: it never goes back, whatever the clock does."""
+        return max(self.clock(), self._writer.last_at)
+
+    @property
     def log_state(self) -> LogState:
         """What the log says of itself."""
         head = self._writer.cache.get(LOG_STREAM)

@@ -61,6 +61,11 @@ class Writer:
         """The newest signed head; safe to read from any thread."""
         return self._head
 
+    @property
+    def last_at(self) -> UnixMs:
+        """The time of the newest event; safe to read from any thread."""
+        return self._last_at
+
     def start(self) -> None:
         """Start the thread."""
         self._inbox.start()

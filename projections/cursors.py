@@ -71,6 +71,12 @@ def _write(db: sqlite3.Connection, key: tuple[str, str], event: CursorAct, at: U
             if not event.blocked:
                 _parked(db, key, event, at)
         case CursorSought():
+            if event.by == "owner":
+                # What lies after the new place comes in its turn, whether it was parked or not.
+                db.execute(
+                    "DELETE FROM parked WHERE party=? AND name=? AND position>?",
+                    (*key, event.state.acked.position),
+                )
             db.execute(
                 "UPDATE hand_outs SET ended='moved', ended_ms=? WHERE party=? AND name=?"
                 " AND token=(SELECT max(token) FROM hand_outs WHERE party=? AND name=?)"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -70,6 +71,19 @@ class FeedReader:
         """Close the connection."""
         self._db.close()
 
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Read several statements from one snapshot.
+
+        Each type is a statement: between two of them the views could add an earlier event of the
+        one and a later event of the other, and only the later one would be seen.
+        """
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
     def head(self, party: str) -> int:
         """Return the newest position of a feed, 0 of an empty one."""
         row = self._db.execute(
@@ -81,6 +95,12 @@ class FeedReader:
         self, party: str, after: int, limit: int, types: Collection[str] | None = None
     ) -> list[FeedRow]:
         """Return up to `limit` events after a position, in order; of these types alone if given."""
+        with self._one_moment():
+            return self._rows(party, after, limit, types)
+
+    def _rows(
+        self, party: str, after: int, limit: int, types: Collection[str] | None
+    ) -> list[FeedRow]:
         if types is None:
             found = self._db.execute(
                 "SELECT pos, position, type FROM feed WHERE party=? AND pos>? ORDER BY pos LIMIT ?",
@@ -97,16 +117,13 @@ class FeedReader:
     def slice(
         self, party: str, after: int, limit: int, types: Collection[str] | None
     ) -> tuple[FeedSlice, list[FeedRow]]:
-        """Return what a decision on a cursor has to know of its feed, and the same as rows.
-
-        The head is read first: what comes in between makes the slice longer, never untrue.
-        """
-        head = self.head(party)
-        rows = self.rows(party, after, limit, types)
+        """Return what a decision on a cursor has to know of its feed, and the same as rows."""
+        with self._one_moment():
+            head = self.head(party)
+            rows = self._rows(party, after, limit, types)
         places = tuple(Place(pos=row.pos, position=row.position) for row in rows)
         whole = len(rows) < limit
-        newest = max(head, rows[-1].pos) if rows else head
-        return FeedSlice(GENERATION, after, places, whole, newest), rows
+        return FeedSlice(GENERATION, after, places, whole, head), rows
 
     def at(self, party: str, pos: int) -> FeedRow | None:
         """Return the event at a position of a feed."""

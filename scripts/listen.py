@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -108,6 +109,9 @@ async def _print(
             taken = await forwarder.forward(event)
         except EndpointGone as error:
             raise StopReading(str(error)) from error
+        except sqlite3.Error as error:
+            # The list cannot be written: that is no fault of the event, which comes again.
+            raise StopReading(f"the list of dead letters: {error}") from error
         if not taken:
             _say(f"dead letter: {event.event_id}")
 

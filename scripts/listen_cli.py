@@ -64,6 +64,8 @@ def listen(
             start=int(start) if start.isdigit() else start,
             types=tuple(types.split(",")) if types else None,
             lease_seconds=lease_seconds,
+            # Whatever fails again and again, nothing is put aside: this misses no event.
+            on_poison="block",
         )
         config = ListenConfig(
             url=url,

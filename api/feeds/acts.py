@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
-
-import orjson
 
 from api.feeds.desk import Desk, Done, Feed, Key
 from api.feeds.events import Json
@@ -12,7 +11,7 @@ from api.feeds.handing import HandedOut
 from api.feeds.models import AckRequest, LeaseRequest, NackRequest
 from api.feeds.settings import millis
 from ledger import cursor_commands as c
-from ledger.cursor_events import CursorState
+from ledger.cursor_events import CursorState, Place
 from ledger.cursor_lease import reached
 from ledger.errors import InvalidInput
 from ledger.values import UnixMs, iso_of
@@ -41,7 +40,7 @@ async def acknowledge(desk: Desk, key: Key, said: AckRequest) -> Done:
     results = None if said.results is None else _digest(said.results)
 
     def make(state: CursorState, feed: Feed, now: UnixMs) -> c.Acknowledge:
-        place = desk.feeds.place(key[0], said.through) if said.through < 2**53 else None
+        place = _place_of(desk, key, state, said.through)
         return c.Acknowledge(
             generation=state.generation if said.generation is None else said.generation,
             token=said.lease_token,
@@ -55,6 +54,13 @@ async def acknowledge(desk: Desk, key: Key, said: AckRequest) -> Done:
     return await desk.act(key, make)
 
 
+def _place_of(desk: Desk, key: Key, state: CursorState, through: int) -> Place | None:
+    """Return the place of a position; that of the lease's end is known without the feed."""
+    if state.lease is not None and state.lease.to.pos == through:
+        return state.lease.to
+    return desk.feeds.place(key[0], through) if through < 2**53 else None
+
+
 def acked_json(done: Done) -> Json:
     """Return what an acknowledgement did."""
     return {"acked": reached(done.state, done.feed.slice), "changed": done.receipt is not None}
@@ -64,6 +70,7 @@ async def refuse(desk: Desk, key: Key, said: NackRequest) -> Done:
     """Do what a refusal asks for."""
     rest = millis(said.retry_after) if said.retry_after is not None else None
     parked = said.action == "park" and desk.is_parked(key, said.at)
+    at = said.at if said.at < 2**53 else 0
 
     def make(_state: CursorState, feed: Feed, now: UnixMs) -> c.Refuse:
         return c.Refuse(
@@ -77,7 +84,7 @@ async def refuse(desk: Desk, key: Key, said: NackRequest) -> Done:
             now=now,
         )
 
-    return await desk.act(key, make)
+    return await desk.act(key, make, at=at)
 
 
 def nacked_json(done: Done, said: NackRequest) -> Json:
@@ -115,4 +122,6 @@ def iso_or_none(at: int | None) -> str | None:
 
 def _digest(results: object) -> str:
     """Return what the ledger keeps of a reader's results: the digest of their canonical JSON."""
-    return sha256(orjson.dumps(results, default=str, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    # Not the fast encoder: JSON's integers have no largest one, and Decimal stands for fractions.
+    text = json.dumps(results, sort_keys=True, separators=(",", ":"), default=str)
+    return sha256(text.encode()).hexdigest()

@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -19,8 +19,9 @@ from aiohttp import web
 from ledger.cursor import NO_CURSOR, decide_cursor
 from ledger.cursor_commands import CursorCommand, FeedSlice, Renumber
 from ledger.cursor_errors import FeedMoved
-from ledger.cursor_events import CursorState
-from ledger.errors import InvalidInput, NotFound
+from ledger.cursor_events import CursorState, Place
+from ledger.cursor_lease import to_replay
+from ledger.errors import NotFound
 from ledger.receipt import Receipt
 from ledger.service import Ledger
 from ledger.values import UnixMs, cursor_stream
@@ -32,8 +33,6 @@ Key = tuple[str, str]
 """A cursor: its party and its name."""
 
 MAX_ATTEMPTS: Final = 8
-MAX_AHEAD: Final = 10_000
-"""Positions that may be handed out and not acknowledged, with `pipeline`."""
 VIEW_WAIT_SECONDS: Final = 1.0
 MAX_KNOWN: Final = 10_000
 """Cursors of which it is known that nothing new is there."""
@@ -45,6 +44,15 @@ class Feed:
 
     slice: FeedSlice
     rows: list[FeedRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of the feed a decision needs; see `Desk.act`."""
+
+    rows: int = 1
+    beyond: bool = False
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +94,25 @@ class Desk:
             state = state_of(receipt)
         return state
 
-    async def act(self, key: Key, make: MakeCommand, *, rows: int = 1) -> Done:
-        """Do an act. `rows` is how many events of the feed its decision may need."""
+    async def act(
+        self, key: Key, make: MakeCommand, *, rows: int = 1, beyond: bool = False, at: int = 0
+    ) -> Done:
+        """Do an act, with the part of the feed that its decision needs.
+
+        That is `rows` events after the place, with `beyond` as many after the lease, and the one
+        at position `at`.
+        """
+        part = Part(rows, beyond=beyond, at=at)
         async with self._turn(key):
             for _ in range(MAX_ATTEMPTS):
                 try:
-                    return await self._attempt(key, make, rows)
+                    return await self._attempt(key, make, part)
                 except FeedMoved:
                     continue
         raise FeedMoved("others keep moving this cursor; ask again")
 
-    def feed(self, key: Key, state: CursorState, rows: int) -> Feed:
-        """Return what lies after a cursor: what is handed out, and so many events more.
+    def feed(self, key: Key, state: CursorState, part: Part) -> Feed:
+        """Return a part of the feed after a cursor.
 
         Where nothing lay after it and the views have not moved, nothing does now: a reader that
         polls an empty feed costs no look into it.
@@ -106,7 +121,7 @@ class Desk:
         known = self._nothing.get(key)
         if known is not None and known[0] == seen:
             return known[1]
-        found = self._read(key[0], state, rows)
+        found = self._read(key[0], state, part)
         if not found.rows:
             self._nothing[key] = (seen, found)
             self._nothing.move_to_end(key)
@@ -114,20 +129,26 @@ class Desk:
                 self._nothing.popitem(last=False)
         return found
 
-    def _read(self, party: str, state: CursorState, rows: int) -> Feed:
-        lease = state.lease
-        ahead = max(0, lease.to.pos - state.acked.pos) if lease else 0
-        if ahead > MAX_AHEAD:
-            msg = f"more than {MAX_AHEAD} positions are handed out; acknowledge first"
-            raise InvalidInput(msg)
+    def _read(self, party: str, state: CursorState, part: Part) -> Feed:
+        acked, types = state.acked.pos, state.settings.types
         # One more than may be handed out, so that the answer can say whether there is more.
-        limit = min(rows, state.settings.max_batch) + 1 + ahead + len(state.skipped)
-        return Feed(*self.feeds.slice(party, state.acked.pos, limit, state.settings.types))
+        limit = min(part.rows, state.settings.max_batch) + 1 + len(state.skipped)
+        found, rows = self.feeds.slice(party, acked, limit, types)
+        to = state.lease.to.pos if part.beyond and state.lease is not None else acked
+        if to > acked:
+            found, after = self.feeds.slice(party, to, limit, types)
+            rows = [row for row in rows if row.pos <= to] + after
+        one = self.feeds.at(party, part.at) if part.at > acked else None
+        if one is not None and one not in rows and (types is None or one.type in types):
+            rows = sorted([*rows, one], key=lambda row: row.pos)
+        places = tuple(Place(pos=row.pos, position=row.position) for row in rows)
+        head = max(found.head, acked)  # views that lag show less than was acknowledged
+        return Feed(replace(found, after=acked, places=places, head=head), rows)
 
-    async def _attempt(self, key: Key, make: MakeCommand, rows: int) -> Done:
+    async def _attempt(self, key: Key, make: MakeCommand, part: Part) -> Done:
         before = await self.state(key)
-        feed = self.feed(key, before, rows)
-        now = self.ledger.clock()
+        feed = self.feed(key, before, part)
+        now = self.ledger.moment
         command = make(before, feed, now)
         decision = decide_cursor(before, command, now)
         if not decision.drafts and decision.error is None:
@@ -152,12 +173,12 @@ class Desk:
         if self._runner.position < state.acked.position:
             raise FeedMoved("the feed is still being numbered anew; ask again")
         places = {}
-        for place in state.skipped:
+        for place in (*state.skipped, *to_replay(state)):
             found = self.feeds.count_until(party, place.position)
             if found.position == place.position:
                 places[place.position] = found.pos
         acked = self.feeds.count_until(party, state.acked.position).pos
-        return Renumber(GENERATION, acked, places, self.ledger.clock())
+        return Renumber(GENERATION, acked, places, self.ledger.moment)
 
     @asynccontextmanager
     async def _turn(self, key: Key) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +12,7 @@ from api.feeds.events import Json, event_json, handed_out
 from api.followers import Followers
 from ledger.cursor_commands import FetchEvents
 from ledger.cursor_events import CursorLeased, CursorState, Place, Transport
-from ledger.cursor_lease import outstanding, reached, waiting
+from ledger.cursor_lease import outstanding, reached, to_replay, waiting
 from ledger.cursor_tries import count_of
 from ledger.receipt import Receipt
 from ledger.values import UnixMs
@@ -70,14 +71,23 @@ async def hand_out(desk: Desk, key: Key, wish: Wish) -> HandedOut:
             now,
         )
 
-    done = await desk.act(key, make, rows=wish.limit)
+    done = await desk.act(key, make, rows=wish.limit, beyond=wish.pipeline)
     return _answer(desk, key, wish, done)
 
 
 async def hand_out_when_there(
-    desk: Desk, followers: Followers, key: Key, address: str, wish: Wish, seconds: float
+    desk: Desk,
+    followers: Followers,
+    key: Key,
+    address: str,
+    wish: Wish,
+    seconds: float,
+    still_there: Callable[[], None],
 ) -> HandedOut:
-    """Hand out what there is, waiting up to `seconds` for something to come."""
+    """Hand out what there is, waiting up to `seconds` for something to come.
+
+    `still_there` raises once the reader has left or may not read any more: nothing is claimed then.
+    """
     if seconds <= 0:
         return await hand_out(desk, key, wish)
     running = asyncio.get_running_loop()
@@ -85,6 +95,7 @@ async def hand_out_when_there(
     with followers.following(feed_key(key[0]), address, most=MAX_WAITING) as moved:
         while True:
             moved.clear()
+            still_there()
             found = await hand_out(desk, key, wish)
             left = ends - running.time()
             if found.events or left <= 0 or followers.closing:
@@ -136,7 +147,7 @@ def _given(wish: Wish, done: Done, leased: CursorLeased | None) -> tuple[Place, 
     if leased is not None:
         if leased.replays is not None:
             asked = set(leased.replays)
-            return tuple(place for place in done.before.replays if place.pos in asked)
+            return tuple(place for place in to_replay(done.before) if place.pos in asked)
         skipped = {place.pos for place in state.skipped}
         return tuple(
             place
@@ -148,7 +159,8 @@ def _given(wish: Wish, done: Done, leased: CursorLeased | None) -> tuple[Place, 
         return ()  # it rests, or there is nothing to hand out
     if wish.pipeline and wish.token is not None and not lease.replays:
         return ()  # nothing has come after what the lease covers
-    return (lease.replays or outstanding(state, feed, lease))[: wish.limit]
+    most = min(wish.limit, state.settings.max_batch)
+    return (lease.replays or outstanding(state, feed, lease))[:most]
 
 
 def _attempt(

@@ -16,6 +16,7 @@ MAX_WAIT_SECONDS: Final = 30
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
 
+Position = Annotated[int, Field(ge=0, lt=2**53)]
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -53,7 +54,10 @@ class OpenRequest(Message):
     `on_poison`, a cursor that lets events of orders through blocks.
     """
 
-    start: Annotated[int, Field(ge=0, lt=2**53)] | Annotated[str, StringConstraints(max_length=40)]
+    start: (
+        Annotated[int, Field(ge=0, lt=2**53)]
+        | Annotated[str, StringConstraints(min_length=1, max_length=40)]
+    )
     types: Annotated[list[TypeName], Field(min_length=1, max_length=64)] | None = None
     mode: Literal["ack", "auto"] = "ack"
     lease_seconds: LeaseSeconds = Decimal(30)
@@ -104,7 +108,10 @@ class LeaseRequest(Message):
 class SeekRequest(Message):
     """POST …/seek: a position or event id that counts as done, a time to go on at, or an end."""
 
-    to: Annotated[int, Field(ge=0, lt=2**53)] | Annotated[str, StringConstraints(max_length=100)]
+    to: (
+        Annotated[int, Field(ge=0, lt=2**53)]
+        | Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    )
     reason: Reason = "sought by the owner"
 
 
@@ -118,7 +125,7 @@ class PageQuery(Message):
 class EventsQuery(PageQuery):
     """GET /v1/feeds/{party}/events; `types` is a list with commas between."""
 
-    types: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
+    types: Annotated[str, StringConstraints(pattern=r"^[a-z_.,]{1,2000}$")] | None = None
 
 
 Seen = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,9}-[0-9]{1,15})?$")]

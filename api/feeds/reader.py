@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from api.answers import LEDGER_HEAD, json_response, ledger_head, proven_response
+from api.auth import presented
 from api.body import read_model
 from api.feeds.acts import (
     acked_json,
@@ -24,6 +25,7 @@ from api.feeds.settings import millis
 from api.keys import FOLLOWERS, LEDGER, SETTINGS
 from api.limits import client_address
 from api.log.words import NO_STORE
+from ledger.cursor_errors import CursorRefused
 from ledger.receipt import Receipt
 
 
@@ -41,7 +43,15 @@ async def post_fetch(request: web.Request) -> web.Response:
     )
     address = client_address(request, app[SETTINGS].proxy_networks)
     wait = float(said.wait_seconds)
-    found = await hand_out_when_there(app[DESK], app[FOLLOWERS], key, address, wish, wait)
+
+    def still_there() -> None:
+        presented(request)
+        if request.transport is None or request.transport.is_closing():
+            raise CursorRefused("the reader has left")
+
+    found = await hand_out_when_there(
+        app[DESK], app[FOLLOWERS], key, address, wish, wait, still_there
+    )
     return written(request, handed_json(found), found.receipt)
 
 

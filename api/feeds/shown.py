@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.feeds.acts import iso_or_none
-from api.feeds.desk import Desk, Key
+from api.feeds.desk import Desk, Key, Part
 from api.feeds.events import Json, event_id, event_json
 from ledger.cursor_events import CursorState, Lease
 from ledger.cursor_lease import reached
@@ -16,7 +16,7 @@ from projections.feed_reader import HandOut, Parked
 def cursor_json(desk: Desk, key: Key, state: CursorState) -> Json:
     """Return a cursor as it stands."""
     party, name = key
-    feed, settings = desk.feed(key, state, 1).slice, state.settings
+    feed, settings = desk.feed(key, state, Part()).slice, state.settings
     acked = reached(state, feed)
     found = {
         "party": party,

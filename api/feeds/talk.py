@@ -217,7 +217,7 @@ class Conversation:
         if not found.events:
             self.due = state.retry_at if state.retry_at is not None else self.due
             return
-        frame: Json = {"type": "events", **handed_json(found)}
+        frame: Json = {"type": "event", **handed_json(found)}
         if found.receipt is not None:
             frame["ledger"] = ledger_block(self.desk.ledger, found.receipt)
         await self._send(frame)

@@ -131,7 +131,7 @@ class Line:
     async def events(self) -> Json:
         """Return the next hand-out."""
         found = await self.frame()
-        assert found["type"] == "events", found
+        assert found["type"] == "event", found
         return found
 
     async def say(self, **frame: object) -> Json:

@@ -215,7 +215,7 @@ async def test_a_socket_hands_out_what_a_fetch_would_and_takes_acknowledgements(
         first = await line.events()
         assert {**first, "ledger": 0, "lease_expires_at": 0} == {
             **wanted,
-            "type": "events",
+            "type": "event",
             "ledger": 0,
             "lease_expires_at": 0,
         }

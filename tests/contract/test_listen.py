@@ -248,7 +248,7 @@ async def test_a_listener_that_is_killed_misses_nothing(
         process = await command.start(*command.listen("--lease-seconds", "0.05"))
         assert process.stdout is not None
         wanted = chance.randrange(1, 12)
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(3 * WAIT_SECONDS):  # a process starts in there
             while wanted > 0 and (line := await process.stdout.readline()):
                 printed.append(json.loads(line)["pos"])
                 wanted -= 1

@@ -208,7 +208,7 @@ BAD_TEXTS = {
     "fields exchanged": lambda o, t: f"Payment: {TX} | Order: {o} | Timestamp: {t}",
     "without the payment": lambda o, t: f"Order: {o} | Timestamp: {t}",
     "another order": lambda _o, t: minimal("ivxp-00000000-0000-4000-8000-000000000000", t),
-    "another transaction": lambda o, t: minimal(o, t).replace("12", "34"),
+    "another transaction": lambda o, t: minimal(o, t).replace(TX, "0x" + "34" * 32),
     "a transaction cut short": lambda o, t: minimal(o, t).replace(TX, TX[:-2]),
     "composed letter": lambda o, t: minimal(o, t) + unicodedata.normalize("NFC", "e\u0301"),
     "decomposed letter": lambda o, t: minimal(o, t) + unicodedata.normalize("NFD", "\u00e9"),

@@ -21,6 +21,7 @@ from ledger.order_events import QuoteExpired
 from ledger.receipt import Receipt
 from ledger.service import Ledger, Placed
 from projections import runner as runner_module
+from projections.feeds import GENERATION
 from projections.orders import Row, order_row
 from projections.reader import ViewReader
 from projections.runner import CursorConflict, Projector, Runner
@@ -211,7 +212,7 @@ def test_a_kill_between_rows_and_position_applies_nothing(
     assert ended.returncode == -signal.SIGKILL
 
     left = rows(views)
-    assert left["tracking"] == [("views", 10 * (batch - 1))]
+    assert left["tracking"] == [("feeds", GENERATION), ("views", 10 * (batch - 1))]
     assert all(int(str(row[0])) <= 10 * (batch - 1) for row in left["history"])
 
     assert built(ledger, views) == built(ledger, views.with_name("anew.db"))
@@ -343,7 +344,7 @@ async def test_a_bad_event_stops_the_views_loudly_and_the_ledger_goes_on(
     assert isinstance(receipt, Receipt)
     assert [log["event"] for log in logs] == ["views stopped"]
     assert runner.position == 4
-    assert rows(views)["tracking"] == [("views", 4)]
+    assert rows(views)["tracking"] == [("feeds", GENERATION), ("views", 4)]
 
     again = Event()
     runner.on_progress = lambda _moved: again.set()
@@ -402,7 +403,8 @@ def test_a_reader_in_the_middle_of_a_batch_sees_all_of_it_or_nothing(
     connection = sqlite3.connect(f"{views.as_uri()}?mode=ro", uri=True)
     while not ended:
         position, count = connection.execute(
-            "SELECT (SELECT position FROM tracking), (SELECT count(*) FROM orders)"
+            "SELECT (SELECT position FROM tracking WHERE name='views'),"
+            " (SELECT count(*) FROM orders)"
         ).fetchone()
         assert position in (1 + count, 0)
     connection.close()

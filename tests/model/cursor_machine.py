@@ -211,6 +211,8 @@ class CursorMachine(RuleBasedStateMachine):
         if shadow.terms.mode == "ack":
             tried = [event["attempt"] for event in answer.body["events"]]
             assert tried == [max(1, shadow.handed[pos]) for pos in given], body
+            # Whatever the shadow counts: nothing is tried more often than it may be.
+            assert all(count <= shadow.terms.max_attempts for count in tried), body
         assert (answer.body["acked"], answer.body["head"]) == (shadow.done(), shadow.head)
         token = answer.body["lease_token"]
         if shadow.granted:
@@ -224,7 +226,7 @@ class CursorMachine(RuleBasedStateMachine):
     def _act(self, act: str, body: dict[str, Any]) -> None:
         self.counts[act] += 1
         self.last = (act, body)
-        again = act == "seek" and self.shadow.sought == body["to"]
+        again = act == "seek" and self.shadow.stands_at(body["to"])
         answer = self._send("POST", f"/{act}", body)
         self._compare_act(act, body, answer)
         if act == "seek":

@@ -70,6 +70,11 @@ class ShadowCursor:
         ahead = self.ahead()
         return ahead[0] - 1 if ahead else self.head
 
+    def stands_at(self, to: int) -> bool:
+        """Whether a move to there would be no news: it was moved there, or claimed up to there."""
+        claimed = self.terms.mode == "auto" and self.token > 0 and self.acked == to
+        return claimed or self.sought == to
+
     def fetch(self, holder: str, token: int | None, limit: int, *, pipeline: bool) -> list[int]:
         self.granted = False
         if self.terms.mode == "auto":
@@ -88,7 +93,7 @@ class ShadowCursor:
             return self._anew(holder, limit)
         if held.until - self.now < self.terms.lease_ms / 2:
             held.until = self.now + self.terms.lease_ms
-        return left[:limit]
+        return left[: min(limit, self.terms.max_batch)]
 
     def ack(self, through: int, token: int) -> bool:
         if through <= self.done():
@@ -117,7 +122,10 @@ class ShadowCursor:
         return self.retry_at
 
     def extend(self, token: int, lease_ms: int) -> None:
-        self._mine(token).until = self.now + lease_ms
+        held = self._mine(token)
+        if self.blocked is not None:
+            raise Refusal(409, "cursor_blocked")
+        held.until = self.now + lease_ms
 
     def release(self, token: int) -> None:
         held = self._mine(token)
@@ -132,6 +140,7 @@ class ShadowCursor:
         self.parked.clear()
         self.failed = self.retry_at = self.blocked = None
         self.sought = to
+        self.put_aside = {pos for pos in self.put_aside if pos <= to}
 
     def _claim(self, limit: int) -> list[int]:
         given = self.ahead()[: min(limit, self.terms.max_batch)]
@@ -158,8 +167,9 @@ class ShadowCursor:
         ahead = self.ahead()
         if not ahead:
             return None
-        suspect = self.failed if self.failed in ahead else ahead[0]
-        return suspect if self.handed[suspect] >= self.terms.max_attempts else None
+        suspects = [pos for pos in (self.failed, ahead[0]) if pos in ahead]
+        tired = (pos for pos in suspects if self.handed[pos] >= self.terms.max_attempts)
+        return next(tired, None)
 
     def _grant(self, holder: str, limit: int, after: int) -> list[int]:
         later = [p for p in self.ahead() if p > after]
@@ -188,6 +198,8 @@ class ShadowCursor:
         self.parked = {p for p in self.parked if p > through}
         if self.failed is not None and self.failed <= through:
             self.failed = self.retry_at = None
+        if self.blocked is not None and self.blocked <= through:
+            self.blocked = None
 
     def _rest(self, at: int) -> int:
         doubled = self.terms.backoff_ms * 2 ** max(0, self.handed[at] - 1)

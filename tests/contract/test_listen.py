@@ -245,7 +245,7 @@ async def test_a_listener_that_is_killed_misses_nothing(
     printed: list[int] = []
     kills = 0
     while kills < 3:
-        process = await command.start(*command.listen("--lease-seconds", "0.05"))
+        process = await command.start(*command.listen("--lease-seconds", "0.5"))
         assert process.stdout is not None
         wanted = chance.randrange(1, 12)
         async with asyncio.timeout(3 * WAIT_SECONDS):  # a process starts in there
@@ -260,7 +260,7 @@ async def test_a_listener_that_is_killed_misses_nothing(
         kills += 1
         await quotes(service, LISTENER, 5)
 
-    code, lines, _ = await command.run(*command.listen("--once", "--lease-seconds", "0.05"))
+    code, lines, _ = await command.run(*command.listen("--once", "--lease-seconds", "0.5"))
     printed += [line["pos"] for line in lines]
 
     assert code == 0
@@ -290,13 +290,13 @@ async def test_a_forwarder_that_is_killed_posts_everything_with_the_same_id_and_
     chance = Random(number)  # noqa: S311 - a reproducible choice
     await quotes(service, LISTENER, 30)
     for _ in range(3):
-        process = await command.start(*command.forward(receiver, "--lease-seconds", "0.05"))
+        process = await command.start(*command.forward(receiver, "--lease-seconds", "0.5"))
         await receiver.has(len(receiver.order) + chance.randrange(1, 8))
         process.send_signal(signal.SIGKILL)
         await process.wait()
 
     code, _, err = await command.run(
-        *command.forward(receiver, "--once", "--lease-seconds", "0.05")
+        *command.forward(receiver, "--once", "--lease-seconds", "0.5")
     )
 
     assert (code, err) == (0, "")

@@ -295,9 +295,7 @@ async def test_a_forwarder_that_is_killed_posts_everything_with_the_same_id_and_
         process.send_signal(signal.SIGKILL)
         await process.wait()
 
-    code, _, err = await command.run(
-        *command.forward(receiver, "--once", "--lease-seconds", "0.5")
-    )
+    code, _, err = await command.run(*command.forward(receiver, "--once", "--lease-seconds", "0.5"))
 
     assert (code, err) == (0, "")
     wanted = await event_ids(owner)

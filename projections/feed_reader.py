@@ -156,15 +156,6 @@ class FeedReader:
         """Return the last place of a feed up to a position of the ledger."""
         return self.last_until(party, lambda at: at > position)
 
-    def has_cursor(self, party: str, name: str) -> bool:
-        """Whether a cursor was opened."""
-        return (
-            self._db.execute(
-                "SELECT 1 FROM cursors WHERE party=? AND name=?", (party, name)
-            ).fetchone()
-            is not None
-        )
-
     def cursors(self, party: str) -> list[tuple[str, int, CursorState]]:
         """Return the name, the opening (Unix ms) and the state of a party's cursors."""
         rows = self._db.execute(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from api.answers import LEDGER_HEAD, json_response, ledger_head, proven_response
-from api.auth import presented
 from api.body import read_model
 from api.feeds.acts import (
     acked_json,
@@ -20,11 +19,13 @@ from api.feeds.desk import DESK
 from api.feeds.events import Json
 from api.feeds.handing import Wish, hand_out_when_there
 from api.feeds.models import AckRequest, FetchRequest, LeaseRequest, NackRequest
+from api.feeds.open import token_holds
 from api.feeds.parties import cursor_of
 from api.feeds.settings import millis
 from api.keys import FOLLOWERS, LEDGER, SETTINGS
 from api.limits import client_address
 from api.log.words import NO_STORE
+from api.tokens import TokenRefused
 from ledger.cursor_errors import CursorRefused
 from ledger.receipt import Receipt
 
@@ -45,7 +46,8 @@ async def post_fetch(request: web.Request) -> web.Response:
     wait = float(said.wait_seconds)
 
     def still_there() -> None:
-        presented(request)
+        if not token_holds(request):
+            raise TokenRefused("the token has ended; sign in again")
         if request.transport is None or request.transport.is_closing():
             raise CursorRefused("the reader has left")
 

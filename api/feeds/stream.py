@@ -24,7 +24,7 @@ from api.ivxp.stream import (
     KEEP_ALIVE_SECONDS,
     LAST_EVENT_ID,
     LONGEST_SECONDS,
-    WRITE_SECONDS,
+    write_frame,
 )
 from api.keys import FOLLOWERS, SETTINGS
 from api.limits import client_address
@@ -48,7 +48,7 @@ async def get_cursor_stream(request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
             return response
         try:
-            await _write(response, b": connected\n\n")
+            await write_frame(response, b": connected\n\n")
             async with asyncio.timeout(LONGEST_SECONDS):
                 await _tell(request, response, key, state, seen, moved)
         except (ConnectionError, TimeoutError):
@@ -71,7 +71,7 @@ async def _tell(
         moved.clear()
         rows = desk.feeds.rows(key[0], after, PAGE, state.settings.types)
         for row in rows:
-            await _write(response, _frame(state.generation, event_json(desk.ledger, row)))
+            await write_frame(response, _frame(state.generation, event_json(desk.ledger, row)))
             after = row.pos
         if len(rows) == PAGE:
             continue
@@ -79,7 +79,7 @@ async def _tell(
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                 await moved.wait()
         except TimeoutError:
-            await _write(response, b": keep-alive\n\n")
+            await write_frame(response, b": keep-alive\n\n")
 
 
 def _start(state: CursorState, seen: tuple[int, int] | None, head: int) -> int:
@@ -94,11 +94,6 @@ def _frame(generation: int, event: Json) -> bytes:
     """Return an event in one piece: some readers lose what is split."""
     head = f"id: {generation}-{event['pos']}\nevent: {event['type']}\ndata: ".encode()
     return head + orjson.dumps(event) + b"\n\n"
-
-
-async def _write(response: web.StreamResponse, frame: bytes) -> None:
-    async with asyncio.timeout(WRITE_SECONDS):
-        await response.write(frame)
 
 
 def _last_seen(request: web.Request) -> tuple[int, int] | None:

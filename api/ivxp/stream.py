@@ -52,7 +52,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
             return response
         try:
-            await _write(response, b": connected\n\n")
+            await write_frame(response, b": connected\n\n")
             async with asyncio.timeout(LONGEST_SECONDS):
                 await _tell(request, response, story, moved)
         except (ConnectionError, TimeoutError):
@@ -122,19 +122,20 @@ async def _tell(
         shown = runner.position
         placed = [p for p in ledger.read_order(story.order_id) if p.position <= shown]
         for frame in story.news(placed):
-            await _write(response, frame)
+            await write_frame(response, frame)
         last = story.end()
         if last is not None:
-            await _write(response, last)
+            await write_frame(response, last)
             return
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                 await moved.wait()
         except TimeoutError:
-            await _write(response, b": keep-alive\n\n")
+            await write_frame(response, b": keep-alive\n\n")
 
 
-async def _write(response: web.StreamResponse, frame: bytes) -> None:
+async def write_frame(response: web.StreamResponse, frame: bytes) -> None:
+    """Write one event; a reader that does not read is given up."""
     async with asyncio.timeout(WRITE_SECONDS):
         await response.write(frame)
 

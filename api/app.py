@@ -12,6 +12,10 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from api.aether.agents import NAMED, Named
+from api.aether.gate import require_proof
+from api.aether.proof import warn_if_open
+from api.aether.routes import MARKET_ROUTES
 from api.auth import AUTH_ROUTES, require_role
 from api.background import Background
 from api.catalog import load_catalog, load_handlers
@@ -37,6 +41,7 @@ from api.keys import (
     LEDGER,
     LIMITS,
     LISTENERS,
+    MARKET,
     RUNNER,
     SETTINGS,
     TOKENS,
@@ -56,6 +61,7 @@ from api.orders import ORDER_ROUTES
 from api.quoter import QUOTERS, SCREEN, Quoters, Screen
 from api.routes import Route, register
 from api.signin import Challenges
+from api.solana_link import connect_solana
 from api.sync import read_after
 from api.wellknown import WELL_KNOWN_ROUTES
 from api.work import WORK_ROUTES
@@ -66,6 +72,7 @@ from api.workers.loop import WorkLoop
 from api.workers.payments import watch_payments
 from api.workers.push import push_loop
 from api.workers.retention import erase_overdue
+from api.workers.settlement import settle_payments
 from api.workers.windows import close_lapsed
 from api.workers.witnesses import follow_witnesses, meet_witnesses
 from ledger.chain import Chain
@@ -74,6 +81,7 @@ from ledger.log_events import ChainBound
 from ledger.rpc import RpcEndpoint, RpcPool
 from ledger.service import Clock, Ledger, LedgerConfig, system_clock
 from projections.feed_reader import FeedReader
+from projections.market_reader import MarketReader
 from projections.reader import ViewReader
 from projections.runner import Runner
 
@@ -86,6 +94,7 @@ ROUTES: Final[list[Route]] = [
     *ADMIN_ROUTES,
     *ORDER_ROUTES,
     *FEED_ROUTES,
+    *MARKET_ROUTES,
     *OPS_ROUTES,
     *OPENAPI_ROUTES,
 ]
@@ -106,6 +115,7 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
             answer_options,
             limit_writes,
             require_role,
+            require_proof,
             compare_head,
             once_per_key,
             read_after,
@@ -125,16 +135,20 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     app[ONCE] = Once()
     app[FOLLOWERS] = Followers(settings.max_streams)
     app[LISTENERS] = []
+    app[NAMED] = Named()
     app[HAND_OUTS] = HandOuts()
     app[MAKING] = asyncio.Semaphore()
     app.on_shutdown.append(_end_streams)
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)
     register(app, ROUTES, prefix=settings.path_prefix)
+    warn_if_open(settings)
     config = ledger_config(settings, clock)
     app[TOKENS] = open_tokens(settings)
     # What the witnesses hold is asked before the ledger opens, and compared before it is added to.
     opening = (meet_witnesses, _with(config), follow_witnesses)
-    app.cleanup_ctx.append(_parts(*opening, _quoters, _chain, _loops, push_loop, scan_loop))
+    app.cleanup_ctx.append(
+        _parts(*opening, _quoters, _chain, connect_solana, _loops, push_loop, scan_loop)
+    )
     return app
 
 
@@ -172,6 +186,8 @@ def _with(config: LedgerConfig) -> Part:
             stack.callback(ledger.stop)
             app[VIEWS] = ViewReader(path)
             stack.callback(app[VIEWS].close)
+            app[MARKET] = MarketReader(path)
+            stack.callback(app[MARKET].close)
             feeds = FeedReader(path)
             stack.callback(feeds.close)
             app[DESK] = Desk(ledger, runner, feeds)
@@ -263,6 +279,7 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
         WorkLoop("chain", lambda: bind_chain(app), interval),
         WorkLoop("claims", while_open(app, lambda: resolve_claims(app)), interval),
         WorkLoop("payments", while_open(app, lambda: watch_payments(app)), interval),
+        WorkLoop("settlements", while_open(app, lambda: settle_payments(app)), interval),
         WorkLoop("retention", while_open(app, lambda: erase_overdue(app)), interval),
         WorkLoop("windows", while_open(app, lambda: close_lapsed(app)), interval),
         handling,

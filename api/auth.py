@@ -9,17 +9,26 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from api.answers import Time, json_response
 from api.body import read_model
-from api.ivxp.models import Message
+from api.ivxp.models import AnyWallet, Message
 from api.keys import CHALLENGES, LEDGER, SETTINGS, TOKENS
 from api.routes import ORDER_PART, Route, route_of
-from api.signin import CHALLENGE_MS, Site
-from api.tokens import MAX_LIFE_MS, Caller, Forbidden, Role, TokenRefused
-from ledger.errors import InvalidInput, NotFound, StoreUnavailable
+from api.siwx import CHALLENGE_MS, Site
+from api.tokens import (
+    MAX_LIFE_MS,
+    MAX_SCOPED_DAYS,
+    Caller,
+    Forbidden,
+    Role,
+    Scope,
+    TokenRefused,
+)
+from ledger.errors import InvalidInput, NotFound, Overloaded, StoreUnavailable
 from ledger.values import UnixMs, address_of, is_order_id, iso_of
+from ledger.wallets import parse_address_of_either
 
 CALLER: Final = web.RequestKey("caller", Caller)
 EVERYBODY: Final = frozenset(Role)
@@ -31,27 +40,33 @@ _BEARER: Final = "bearer "
 _BEARER_WORD: Final = "bearer."
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
-Wallet = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
+_REVOKE: Final = "/v1/auth/revoke"
 
 
 class ChallengeRequest(Message):
     """POST /v1/auth/challenge."""
 
-    address: Wallet
+    address: AnyWallet
 
 
 class ChallengeResponse(BaseModel):
-    """The EIP-4361 text to sign, byte for byte."""
+    """The text to sign, byte for byte: EIP-4361's, or for a Solana wallet its like."""
 
     message: str
     expires_at: Time
 
 
 class TokenRequest(Message):
-    """POST /v1/auth/token."""
+    """POST /v1/auth/token, by its other name POST /v1/auth/tokens.
+
+    With a `scope` the token opens marketplace routes alone, so it may stand in a URL, and holds
+    for as many `days` as are asked for.
+    """
 
     message: str
     signature: str
+    scope: Scope | None = None
+    days: Annotated[int, Field(ge=1, le=MAX_SCOPED_DAYS)] | None = None
 
 
 class TokenResponse(BaseModel):
@@ -60,8 +75,9 @@ class TokenResponse(BaseModel):
     token: str
     token_type: Literal["Bearer"]
     token_id: str
-    wallet: Wallet
+    wallet: AnyWallet
     roles: list[Role]
+    scope: Scope | None = None
     expires_at: Time
 
 
@@ -69,14 +85,14 @@ class RevokeRequest(Message):
     """POST /v1/auth/revoke: a token id, or a wallet; neither is the token that is sent."""
 
     token_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
-    wallet: Wallet | None = None
+    wallet: AnyWallet | None = None
 
 
 class RevokedTokens(BaseModel):
     """One token, or all of a wallet."""
 
     token_id: str | None = None
-    wallet: Wallet | None = None
+    wallet: AnyWallet | None = None
 
 
 class RevokeResponse(BaseModel):
@@ -88,8 +104,8 @@ class RevokeResponse(BaseModel):
 async def post_challenge(request: web.Request) -> web.Response:
     """Return the text that a wallet signs to sign in."""
     said = await read_model(request, ChallengeRequest)
-    now = request.app[LEDGER].clock()
-    message = request.app[CHALLENGES].message(_site(request), said.address, now)
+    now, wallet = request.app[LEDGER].clock(), _wallet(said.address, "address")
+    message = request.app[CHALLENGES].message(_site(request), wallet, now)
     body = {"message": message, "expires_at": iso_of(UnixMs(now + CHALLENGE_MS))}
     return json_response(body, headers=_NO_STORE)
 
@@ -97,9 +113,11 @@ async def post_challenge(request: web.Request) -> web.Response:
 async def post_token(request: web.Request) -> web.Response:
     """Return a token for a signed challenge."""
     said = await read_model(request, TokenRequest)
+    if said.days is not None and said.scope is None:
+        raise InvalidInput("days: goes with a scope", details={"field": "days"})
     now = request.app[LEDGER].clock()
     wallet = request.app[CHALLENGES].prove(_site(request), said.message, said.signature, now)
-    token, caller = request.app[TOKENS].issue(wallet, now)
+    token, caller = request.app[TOKENS].issue(wallet, now, scope=said.scope, days=said.days or 1)
     body = {
         "token": token,
         "token_type": "Bearer",
@@ -108,6 +126,8 @@ async def post_token(request: web.Request) -> web.Response:
         "roles": sorted(caller.roles),
         "expires_at": iso_of(UnixMs(caller.expires_ms)),
     }
+    if caller.scope is not None:
+        body["scope"] = caller.scope
     return json_response(body, headers=_NO_STORE)
 
 
@@ -119,17 +139,18 @@ async def post_revoke(request: web.Request) -> web.Response:
     tokens, now = request.app[TOKENS], request.app[LEDGER].clock()
     revoked = tokens.revoked
     operator = Role.OPERATOR in caller.roles
+    # Who holds a token for one order has proven no wallet, and one in a URL may be seen by others:
+    # each takes back itself and nothing else.
+    whole = caller.order is None and caller.scope is None
     try:
         if said.wallet is not None:
-            wallet = said.wallet.lower()
-            # Who holds a token for one order has proven no wallet.
-            _require(operator or (wallet == caller.wallet and caller.order is None))
+            wallet = _wallet(said.wallet, "wallet")
+            _require(operator or (wallet == caller.wallet and whole))
             await asyncio.to_thread(revoked.wallet, wallet, now)
             return json_response({"revoked": {"wallet": wallet}})
         token_id = said.token_id or caller.token_id
         own = token_id == caller.token_id
-        # Who holds a token for one order has given none.
-        given = caller.order is None and tokens.is_given_by(token_id, caller.wallet)
+        given = whole and tokens.is_given_by(token_id, caller.wallet)
         _require(operator or own or given)
         until = UnixMs(caller.expires_ms if own else now + MAX_LIFE_MS)
         await asyncio.to_thread(revoked.token, token_id, until, now)
@@ -149,6 +170,8 @@ async def require_role(request: web.Request, handler: Handler) -> web.StreamResp
     if route is None or not route.roles:
         return await handler(request)
     caller = presented(request)
+    if caller.scope is not None and route.path != _REVOKE:
+        raise TokenRefused("this token opens marketplace routes only; sign in without a scope")
     if not await _may(request, route, caller):
         if ORDER_PART in route.path:
             raise NotFound("no order has this id")
@@ -206,6 +229,13 @@ async def _is_party(request: web.Request, caller: Caller) -> bool:
     return order is not None and address_of(order.client) == caller.wallet
 
 
+def _wallet(text: str, field: str) -> str:
+    try:
+        return parse_address_of_either(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{field}: {error.message}", details={"field": field}) from error
+
+
 def _require(allowed: bool) -> None:  # noqa: FBT001 - reads as a sentence where it is called
     if not allowed:
         raise Forbidden("only the operator may revoke what is another's")
@@ -222,7 +252,8 @@ def _site(request: web.Request) -> Site:
         uri = f"{request.scheme}://{domain}"
     if not _HOST.fullmatch(domain):
         raise InvalidInput("the Host header names no host")
-    return Site(domain, uri, settings.chain_id, settings.origin)
+    network = settings.solana_network
+    return Site(domain, uri, settings.chain_id, network, settings.origin)
 
 
 AUTH_ROUTES: Final = [
@@ -235,18 +266,22 @@ AUTH_ROUTES: Final = [
         response=ChallengeResponse,
         writes=True,
     ),
-    Route(
-        "POST",
-        "/v1/auth/token",
-        post_token,
-        "Sign in",
-        request=TokenRequest,
-        response=TokenResponse,
-        writes=True,
+    *(
+        Route(
+            "POST",
+            path,
+            post_token,
+            "Sign in",
+            request=TokenRequest,
+            response=TokenResponse,
+            writes=True,
+            errors=frozenset({Overloaded}),
+        )
+        for path in ("/v1/auth/token", "/v1/auth/tokens")
     ),
     Route(
         "POST",
-        "/v1/auth/revoke",
+        _REVOKE,
         post_revoke,
         "Take a token back",
         request=RevokeRequest,

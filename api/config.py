@@ -11,10 +11,12 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.market_setting import AetherAuth, Endpoint, SolanaAddress, SolanaNetwork, check_open
 from api.url_texts import BaseUrl, Origins, PathPrefix, words_of
 from api.witness_setting import Witnesses
 from ledger.errors import InvalidInput, Misconfigured
 from ledger.values import evm_account, micros_of_usdc, parse_address
+from ledger.wallets import SOLANA_CHAINS, SOLANA_USDC
 
 CHAIN_IDS: Final = {"base-mainnet": 8453, "base-sepolia": 84532}
 USDC: Final = {
@@ -96,6 +98,14 @@ class Settings(BaseSettings):
         str, Field(pattern=r"^$|^[A-Za-z0-9._/-]{1,160} [1-9][0-9]{0,15} [0-9a-f]{64}$")
     ] = ""
     dev_chain: bool = False
+    aether_auth: AetherAuth = "strict"
+    compat_batch: Annotated[int, Field(ge=1, le=500)] = 20
+    solana_network: SolanaNetwork = "devnet"
+    solana_payment_address: SolanaAddress = ""
+    solana_rpc_url: Endpoint = ""
+    solana_usdc_mint: SolanaAddress = ""
+    commission_bps: Annotated[int, Field(ge=0, le=10_000)] = 1000
+    proposal_timeout: Annotated[int, Field(ge=60, le=365 * 86400)] = 30 * 86400
 
     @field_validator(
         "rpc_urls", "trusted_proxies", "operators", "workers", "auditors", mode="before"
@@ -175,6 +185,11 @@ class Settings(BaseSettings):
             raise _problem(f"there are {count} in LEDGER_WITNESSES")
         return quorum
 
+    @field_validator("aether_auth")
+    @classmethod
+    def _open_here_alone(cls, auth: AetherAuth, info: ValidationInfo) -> AetherAuth:
+        return check_open(auth, info.data)
+
     @field_validator("push_schedule")
     @classmethod
     def _delays(cls, text: str) -> str:
@@ -207,6 +222,16 @@ class Settings(BaseSettings):
     def token(self) -> str:
         """The USDC contract of the network."""
         return USDC[self.network]
+
+    @property
+    def solana_chain(self) -> str:
+        """The CAIP-2 name of the Solana network."""
+        return SOLANA_CHAINS[self.solana_network]
+
+    @property
+    def solana_usdc(self) -> str:
+        """The mint that the marketplace is paid in."""
+        return self.solana_usdc_mint or SOLANA_USDC[self.solana_network]
 
     @property
     def guard_path(self) -> Path:

@@ -22,6 +22,9 @@ ALLOWED_HEADERS: Final = (
     "IVXP-View",
     "Ledger-Head",
     "Last-Event-ID",
+    "X-Wallet-Address",
+    "X-Signature",
+    "X-Timestamp",
 )
 EXPOSED_HEADERS: Final = (
     "Ledger-Head",

@@ -11,6 +11,8 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from api.aether.errors import PaymentsDisabled
+from api.aether.proof import NotYourWallet, ProofRefused, SignatureRefused
 from api.answers import LEDGER_HEAD, json_response, ledger_block, ledger_head
 from api.body import BodyTimeout, BodyTooLarge
 from api.feeds.limits import TooManyCursors, UpgradeRequired
@@ -21,6 +23,7 @@ from api.keys import LEDGER
 from api.limits import RateLimited
 from api.log.held import Ahead, Fork
 from api.quoter import Screened
+from api.routes import route_of
 from api.sync import ViewsBehind
 from api.tokens import Forbidden, TokenRefused
 from api.wellknown import WalletMismatch
@@ -53,6 +56,7 @@ from ledger.errors import (
     Unauthorized,
 )
 from ledger.receipt import Receipt
+from ledger.spl import SolanaMissing
 from ledger.store_sqlite import STORE_ERRORS
 
 STATUS_OF: Final[dict[type[LedgerError], int]] = {
@@ -61,9 +65,12 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     BodyTooLarge: 413,
     Unauthorized: 401,
     TokenRefused: 401,
+    ProofRefused: 401,
+    SignatureRefused: 401,
     PaymentRefused: 402,
     PaymentPending: 402,
     Forbidden: 403,
+    NotYourWallet: 403,
     Screened: 403,
     NotFound: 404,
     PaymentTooLate: 408,
@@ -86,6 +93,8 @@ STATUS_OF: Final[dict[type[LedgerError], int]] = {
     UpgradeRequired: 426,
     RateLimited: 429,
     ChainUnavailable: 503,
+    PaymentsDisabled: 503,
+    SolanaMissing: 503,
     FeedMoved: 503,
     HookUnavailable: 503,
     NotWitnessed: 503,
@@ -148,12 +157,13 @@ def _unreadable(request: web.Request) -> LedgerError:
 
 def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:
     status = _CODE_STATUS.get(error.code) or STATUS_OF.get(type(error), 500)
-    body: dict[str, object] = {"error": error.code, "message": error.message}
+    body: dict[str, object] = {"error": _word(request, error), "message": error.message}
     if error.details:
         body["details"] = dict(error.details)
     headers = dict(VARY)
     if isinstance(error, TokenRefused):
-        headers["WWW-Authenticate"] = "Bearer"
+        by_name = isinstance(error, ProofRefused)
+        headers["WWW-Authenticate"] = 'Basic realm="wallet:token", Bearer' if by_name else "Bearer"
     if isinstance(error, UpgradeRequired):
         headers["Upgrade"] = "websocket"
     if error.retryable:
@@ -165,6 +175,12 @@ def _ledger_error(request: web.Request, error: LedgerError) -> web.Response:
         if error.receipt.stream.seq:
             body["ledger"] = ledger_block(ledger, error.receipt)
     return json_response(_shown(request, body), status=status, headers=headers)
+
+
+def _word(request: web.Request, error: LedgerError) -> str:
+    """Return what an error is called on this route."""
+    route = route_of(request)
+    return error.code if route is None else route.words.get(error.code, error.code)
 
 
 def _wait(error: LedgerError) -> int:

@@ -17,6 +17,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from api.aether.proof import PROOF
 from api.answers import LEDGER_HEAD, REPLAYED, ledger_head, replayed_response
 from api.auth import CALLER
 from api.body import read_body
@@ -137,7 +138,8 @@ def _party(request: web.Request, body: bytes) -> str:
     The wallet in the body is unproven, so there the key is that of the network address as well.
     """
     caller = request.get(CALLER)
-    wallet = caller.wallet if caller else ""
+    proof = request.get(PROOF)
+    wallet = caller.wallet if caller else proof.wallet if proof else ""
     said = _object(body)
     agent = said.get("client_agent")
     named = agent.get("wallet_address") if isinstance(agent, dict) else ""

@@ -20,6 +20,7 @@ from api.signin import Challenges
 from api.tokens import Tokens
 from ledger.chain import Chain
 from ledger.service import Ledger
+from projections.market_reader import MarketReader
 from projections.reader import ViewReader
 from projections.runner import Runner
 
@@ -38,6 +39,7 @@ HANDLERS: Final = web.AppKey("handlers", dict[str, Handler])
 LEDGER: Final = web.AppKey("ledger", Ledger)
 RUNNER: Final = web.AppKey("runner", Runner)
 VIEWS: Final = web.AppKey("views", ViewReader)
+MARKET: Final = web.AppKey("market", MarketReader)
 CHAIN: Final = web.AppKey("chain", ChainLink)
 LIMITS: Final = web.AppKey("limits", Limits)
 TOKENS: Final = web.AppKey("tokens", Tokens)

@@ -159,7 +159,8 @@ def _header(name: str) -> Schema:
 def _codes(errors: list[type[LedgerError]], route: Route | None) -> list[str]:
     """Return the codes of errors; what is not found is an order only where one was named."""
     no_order = route is not None and not names_order(route)
-    return ["NOT_FOUND" if no_order and error is NotFound else error.code for error in errors]
+    codes = ["NOT_FOUND" if no_order and error is NotFound else error.code for error in errors]
+    return [route.words.get(code, code) if route is not None else code for code in codes]
 
 
 def _summary(documented: type) -> str:

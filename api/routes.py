@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -52,16 +52,21 @@ class Route:
     """What was not there before is answered with 201, the same again with 200."""
     upgrades: bool = False
     """A WebSocket: what is answered with 101 goes on in frames."""
+    mounts: tuple[str, ...] = ("",)
+    """Before which the path stands; the document names the path alone."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """The codes that are called otherwise here."""
     bytes_are_the_key: bool = False
     """The same bytes always get the first answer here, so an `Idempotency-Key` adds nothing."""
 
 
 class Registry:
-    """The routes by method and path, the prefix left out; once asked for, their document."""
+    """The routes by method and path, prefix and mounts left out; once asked for, their document."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix: Final = prefix
         self.routes: Final[dict[tuple[str, str], Route]] = {}
+        self.mounted: Final[dict[tuple[str, str], Route]] = {}
         self.document: bytes | None = None
 
 
@@ -74,11 +79,13 @@ def register(app: web.Application, routes: list[Route], *, prefix: str = "") -> 
         app[REGISTRY] = Registry(prefix)
     for route in routes:
         app[REGISTRY].routes[route.method, route.path] = route
-        path = prefix + (route.pattern or route.path)
-        if route.method == "GET":
-            app.router.add_get(path, route.handler)
-        else:
-            app.router.add_route(route.method, path, route.handler)
+        for mount in route.mounts:
+            app[REGISTRY].mounted[route.method, mount + route.path] = route
+            path = prefix + mount + (route.pattern or route.path)
+            if route.method == "GET":
+                app.router.add_get(path, route.handler)
+            else:
+                app.router.add_route(route.method, path, route.handler)
 
 
 def route_path(request: web.Request) -> str:
@@ -94,4 +101,4 @@ def route_of(request: web.Request) -> Route | None:
         return None
     method = "GET" if request.method == "HEAD" else request.method
     registry = request.app[REGISTRY]
-    return registry.routes.get((method, resource.canonical.removeprefix(registry.prefix)))
+    return registry.mounted.get((method, resource.canonical.removeprefix(registry.prefix)))

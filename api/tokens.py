@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
@@ -26,14 +26,18 @@ from ledger.errors import LedgerError, Misconfigured
 from ledger.values import UnixMs
 
 DAY_MS: Final = 24 * 3600 * 1000
-TOKEN_MS: Final = DAY_MS
 MAX_ARBITER_DAYS: Final = 90
-MAX_LIFE_MS: Final = MAX_ARBITER_DAYS * DAY_MS
+MAX_SCOPED_DAYS: Final = 90
+MAX_LIFE_MS: Final = max(MAX_ARBITER_DAYS, MAX_SCOPED_DAYS) * DAY_MS
 """No token holds longer."""
 MAX_TOKEN_CHARACTERS: Final = 2048
 _TOKEN: Final = re.compile(r"(?P<payload>[A-Za-z0-9_-]+)\.(?P<mac>[0-9a-f]{64})", re.ASCII)
 _PURPOSE: Final = b"ivxp-ledger-token/1\n"
 _DIGEST: Final = b"ivxp-ledger-digest/1\n"
+
+
+Scope = Literal["marketplace"]
+"""What alone a token opens that was asked for so: it may then stand where a URL is kept."""
 
 
 class TokenRefused(LedgerError):
@@ -61,7 +65,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a token says: a wallet in lower case, its roles, and from when to when it holds."""
+    """What a token says: a wallet in its one spelling, its roles, from when to when it holds."""
 
     token_id: str
     wallet: str
@@ -72,6 +76,8 @@ class Caller:
     """The only order that the token opens; None of a token that is not for one."""
     issuer: str | None = None
     """Whose token such a token was made with: it ends with that wallet's."""
+    scope: Scope | None = None
+    """Such a token has no role, and no route that asks for one takes it."""
 
 
 def roles_of(settings: Settings, wallet: str) -> frozenset[Role]:
@@ -92,10 +98,13 @@ class Tokens:
         self._settings = settings
         self.revoked: Final = revoked
 
-    def issue(self, wallet: str, now: UnixMs) -> tuple[str, Caller]:
+    def issue(
+        self, wallet: str, now: UnixMs, *, scope: Scope | None = None, days: int = 1
+    ) -> tuple[str, Caller]:
         """Return a fresh token for a wallet that has proven itself."""
-        roles = roles_of(self._settings, wallet)
-        caller = Caller(secrets.token_hex(16), wallet, roles, now, now + TOKEN_MS)
+        roles = frozenset[Role]() if scope else roles_of(self._settings, wallet)
+        until = now + days * DAY_MS
+        caller = Caller(secrets.token_hex(16), wallet, roles, now, until, scope=scope)
         return self._made(caller), caller
 
     def issue_for_order(
@@ -126,6 +135,8 @@ class Tokens:
         }
         if caller.order is not None:
             payload |= {"order": caller.order, "by": caller.issuer}
+        if caller.scope is not None:
+            payload["scope"] = caller.scope
         text = urlsafe_b64encode(orjson.dumps(payload)).rstrip(b"=")
         return f"{text.decode()}.{self._mac(text)}"
 
@@ -160,10 +171,11 @@ class Tokens:
         said = orjson.loads(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
         if said["aud"] != self._settings.origin:
             raise TokenRefused("the token is for another ledger")
-        order, by = said.get("order"), said.get("by")
+        order, by, scope = said.get("order"), said.get("by"), said.get("scope")
         granted = {Role.ARBITER} if order else roles_of(self._settings, said["wallet"])
         roles = frozenset(role for role in granted if role in said["roles"])
-        return Caller(said["id"], said["wallet"], roles, said["iat"], said["exp"], order, by)
+        told = (said["id"], said["wallet"], roles, said["iat"], said["exp"])
+        return Caller(*told, order=order, issuer=by, scope=scope)
 
 
 class Revoked:

@@ -224,7 +224,7 @@ def _item(app: web.Application, order: Order, now: UnixMs) -> dict[str, object]:
         "description": row.value.decode() if row else "",
         "price_usdc": usdc_number(terms.price),
         "waiting_since": iso_of(order.status_at.get(Status.PAID, order.updated_at)),
-        "deliver_by": iso_of_seconds(terms.deliver_by),
+        "deliver_by": iso_of_seconds(order.deliver_by),
     }
     if terms.delivery_format is not None:
         item["delivery_format"] = terms.delivery_format

@@ -51,14 +51,14 @@ async def read_deliverable(request: web.Request) -> Produced:
     # Base64 adds a third, and line ends and quotes in JSON double.
     room = 2 * limit + request.app[SETTINGS].body_max_bytes if wrapped else limit
     make = _from_json if wrapped else _from_bytes(request)
-    body = await _read(request, room)
+    body = await read_long_body(request, room)
     produced = await asyncio.to_thread(make, body) if len(body) > _IN_A_THREAD else make(body)
     if len(produced.raw) > limit:
         raise BodyTooLarge(f"a deliverable has at most {limit} bytes")
     return produced
 
 
-async def _read(request: web.Request, room: int) -> bytes:
+async def read_long_body(request: web.Request, room: int) -> bytes:
     """Return the body, which may be longer here than elsewhere, and take longer to arrive."""
     body = bytearray()
     seconds = request.app[SETTINGS].body_timeout + room / _BYTES_PER_SECOND

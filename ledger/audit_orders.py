@@ -11,11 +11,12 @@ from typing import Final
 
 from ledger.audit_report import CLEAN, Problems
 from ledger.audit_texts import c08_ruling
+from ledger.decide_dispute import BEFORE_DELIVERY
 from ledger.decide_payment import MAX_OPEN_CLAIMS, MAX_RECORDED_REFUSALS
 from ledger.entry import SignedEvent
 from ledger.event import Event
 from ledger.log_events import ChainBound, LogOpened
-from ledger.order import NEXT, Order, Status
+from ledger.order import Order, Status
 from ledger.order_events import (
     AcceptanceLapsed,
     AnswerLapsed,
@@ -93,7 +94,7 @@ def c08_nothing_after_the_end(closed_at: int | None, position: int) -> Problems:
 
 def c08_next_status(order: Order, event: Event) -> Problems:
     """C08: a status follows only where the lifecycle table lets it; refunded is final."""
-    follows = event.kind not in _STATUS_WORDS or event.kind in NEXT[order.status]
+    follows = event.kind not in _STATUS_WORDS or event.kind in order.next
     if follows and order.status is not Status.REFUNDED:
         return CLEAN
     found = []
@@ -159,8 +160,8 @@ def c08_dispute(order: Order, signed: SignedEvent) -> Iterator[str]:
     event, at = signed.event, signed.at
     match event:
         case DeliveryDisputed():
-            undelivered = order.status in (Status.PAID, Status.PROCESSING)
-            if undelivered and at <= order.terms.deliver_by * 1000:
+            undelivered = order.status in BEFORE_DELIVERY
+            if undelivered and at <= order.deliver_by * 1000:
                 yield "disputed before the time to deliver was over"
             if order.acceptance_lapsed:
                 yield "disputed after the acceptance window"

@@ -21,6 +21,7 @@ from ledger.order_events import (
     ReceiptRecorded,
 )
 from ledger.payment_events import PaymentClaimed
+from ledger.signing import is_of_solana, verify_text
 from ledger.texts import (
     parse_dispute,
     parse_notice,
@@ -48,8 +49,9 @@ def text_of(event: Event) -> ClientText | None:
 
 def c16_signature(text: ClientText, verify: Verify) -> Iterator[str]:
     """C16: the signature is over the text, byte for byte, and is that of the named signer."""
+    judge = verify_text if is_of_solana(text.signature) else verify
     try:
-        verify(text.text.encode(), text.signature, text.signer)
+        judge(text.text.encode(), text.signature, text.signer)
     except VerificationError as error:
         yield error.message
 
@@ -107,6 +109,8 @@ def _notice(
 ) -> Iterator[str]:
     if event.notice is None:
         return
+    if is_of_solana(event.notice.signature):
+        yield "a notice of payment is signed by the EVM wallet that paid"
     said = parse_notice(event.notice.text)
     yield from _order(order, said.order_id)
     if said.tx_hash not in (None, event.tx_hash):

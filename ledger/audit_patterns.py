@@ -16,18 +16,32 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le, Lt, MaxLen, MinLen
-from pydantic import BaseModel, BeforeValidator, PlainSerializer, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    PlainSerializer,
+    Strict,
+    StringConstraints,
+)
 from pydantic.fields import FieldInfo
 
 from ledger.event import Event
 from ledger.values import MicroUsdc
+from ledger.wallets import RESERVED_WORDS, Wallet
 
 PLAIN: Final = r"[ !#-\[\]-~]"
 """A character that JSON writes as itself and that ends no text."""
 
 _VISIBLE: Final = r"[!#-\[\]-~]"
 _AMOUNT: Final = next(each for each in get_args(MicroUsdc) if isinstance(each, BeforeValidator))
+_SPELLING: Final = next(each for each in get_args(Wallet) if isinstance(each, AfterValidator))
+_WALLET: Final = (
+    rf'(?:0x[0-9a-f]{{40}}|(?!0[xX]|(?i:{"|".join(sorted(RESERVED_WORDS))})")'
+    r"[A-Za-z0-9._-]{1,64})"
+)
 _FEW: Final = 1000
+_ONE_GROUP: Final = re.compile(r"\^\(\?:[^()]*\)\$")
 
 Read = Callable[[Any], Any]
 
@@ -138,6 +152,8 @@ def _rules(metadata: Sequence[object]) -> Rules:
     known = {Ge, Le, Lt, MaxLen, MinLen, Strict, StringConstraints}
     if rules.get(BeforeValidator) is _AMOUNT:
         known |= {BeforeValidator, PlainSerializer}
+    if rules.get(AfterValidator) is _SPELLING:
+        known |= {AfterValidator}
     if rules.keys() - known:
         raise _NoForm
     return rules
@@ -174,11 +190,21 @@ def _text(rules: Rules) -> str:
         raise _NoForm
     if said.pattern is None:
         return f"{PLAIN}{{{said.min_length or 0},{said.max_length or ''}}}"
+    if AfterValidator in rules:
+        return _WALLET
     outside = re.sub(r"\[[^\]]*\]|\\[+.S]", "", said.pattern)
     whole = said.pattern.startswith("^") and said.pattern.endswith("$")
-    if said.min_length or said.max_length or not whole or set('.|\\"') & set(outside):
-        raise _NoForm
-    if "[^" in said.pattern or '"' in said.pattern:
+    # Inside one group that ends with the text, an alternative takes no part of what is around it.
+    unknown = set('.\\"') if _ONE_GROUP.fullmatch(said.pattern) else set('.|\\"')
+    if not whole or unknown & set(outside) or "[^" in said.pattern or '"' in said.pattern:
         raise _NoForm
     pattern: str = said.pattern[1:-1]
-    return pattern.replace(r"\S", _VISIBLE)
+    return _length(said) + pattern.replace(r"\S", _VISIBLE)
+
+
+def _length(said: StringConstraints) -> str:
+    """Return what looks ahead for the length of a text whose pattern does not bound it."""
+    if not said.min_length and said.max_length is None:
+        return ""
+    longest = "" if said.max_length is None else said.max_length
+    return f'(?={PLAIN}{{{said.min_length or 0},{longest}}}")'

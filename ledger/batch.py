@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from ledger.content import DELIVERABLE
+from ledger.deal_events import PaymentAuthorized
 from ledger.decision import Claimed, Decision
 from ledger.entry import Seal, SignedEvent, seal
 from ledger.errors import Conflict, LedgerError, Misconfigured
@@ -125,7 +126,9 @@ class Planned:
 
 
 def claims_of(event: Event) -> tuple[TransferId, ...]:
-    """Return the transfers that an event claims."""
+    """Return the transfers that an event claims; a signed one by its signature."""
+    if isinstance(event, PaymentAuthorized):
+        return (event.key,)
     return tuple(t.key for t in event.transfers) if isinstance(event, _CLAIMING) else ()
 
 

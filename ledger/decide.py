@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import assert_never
 
 from ledger import commands as c
+from ledger import deal_commands as d
 from ledger import decide_chain as chain
+from ledger import decide_deal as deal
 from ledger import decide_delivery as delivery
 from ledger import decide_dispute as dispute
 from ledger import decide_payment as payment
 from ledger import decide_receipt as receipt
 from ledger.decision import Claimed, Decision
-from ledger.errors import Conflict, NotFound
+from ledger.errors import Conflict, NotFound, Rejected
 from ledger.order import Order
 
 PaymentCommand = (
@@ -35,20 +37,35 @@ DisputeCommand = (
     | c.LapseAcceptance
     | c.LapseAnswer
 )
-OrderCommand = c.IssueQuote | PaymentCommand | DeliveryCommand | DisputeCommand | c.RecordReceipt
+OrderCommand = (
+    c.IssueQuote
+    | d.ProposeOrder
+    | PaymentCommand
+    | DeliveryCommand
+    | DisputeCommand
+    | c.RecordReceipt
+    | d.DealCommand
+)
 
 
 def decide(order: Order | None, command: OrderCommand, claimed: Claimed) -> Decision:
     """Return the events that the command leads to; raises a `LedgerError` if it is refused."""
-    if isinstance(command, c.IssueQuote):
+    if isinstance(command, c.IssueQuote | d.ProposeOrder):
         if order is not None:
             msg = "an order with this id exists"
             raise Conflict(msg)
+        if isinstance(command, d.ProposeOrder):
+            return deal.propose_order(command)
         return payment.issue_quote(command)
     if order is None:
         msg = "no such order"
         raise NotFound(msg)
+    if isinstance(command, d.DealCommand):
+        return deal.decide_deal(order, command, claimed)
     if isinstance(command, PaymentCommand):
+        if order.deal is not None:
+            msg = "this order is paid on the marketplace"
+            raise Rejected(msg, details={"status": str(order.status)})
         return _decide_payment(order, command, claimed)
     if isinstance(command, DeliveryCommand):
         return _decide_delivery(order, command)
@@ -122,4 +139,6 @@ def transfers_of(command: object) -> tuple[tuple[str, str, int], ...]:
     """
     if isinstance(command, c.AcceptNotice | c.ResolveClaim | c.RecordTransfers | c.RecordRefund):
         return tuple(t.key for t in command.finding.transfers)
+    if isinstance(command, d.AuthorizePayment):
+        return (command.payment.key,)
     return ()

@@ -13,7 +13,7 @@ from ledger.commands import (
 from ledger.decision import Decision, decided, require_next
 from ledger.errors import Conflict, Gone, Rejected
 from ledger.event import Event
-from ledger.order import NEXT, Order, Status
+from ledger.order import Order, Status
 from ledger.order_events import (
     ContentErased,
     DeliverableCollected,
@@ -48,7 +48,7 @@ def hand_in(order: Order, command: HandIn) -> Decision:
         raise Conflict(msg, code="DELIVERABLE_EXISTS", details=details)
     require_paid(order)
     events: list[Event] = []
-    if order.status is Status.PAID:
+    if order.status in (Status.PAID, Status.QUOTED) and Status.PROCESSING in order.next:
         events.append(ProcessingStarted(reason="worker"))
     elif order.status is Status.DELIVERY_FAILED:
         events.append(ProcessingStarted(reason="retry"))
@@ -86,7 +86,7 @@ def record_push(order: Order, command: RecordPush) -> Decision:
         raise Rejected(msg)
     attempt = order.push_attempts + 1
     explicit = command.target == "delivery_endpoint"
-    if explicit and command.outcome == "accepted" and Status.POSTED in NEXT[order.status]:
+    if explicit and command.outcome == "accepted" and Status.POSTED in order.next:
         posted = DeliverablePosted(
             attempt=attempt,
             content_hash=order.deliverable.raw,
@@ -115,7 +115,7 @@ def note_collected(order: Order, command: NoteCollected) -> Decision:
     if order.collected:
         return Decision()
     digest = order.deliverable.raw
-    if Status.DELIVERED in NEXT[order.status]:
+    if Status.DELIVERED in order.next:
         return decided(DeliverableCollected(by=command.by, content_hash=digest))
     return decided(DownloadNoted(by=command.by, content_hash=digest))
 
@@ -126,7 +126,9 @@ def erase_content(order: Order, command: EraseContent) -> Decision:
         msg = "content is kept while a dispute is open"
         raise Rejected(msg, code="DISPUTE_HOLD")
     unfinished = order.status is Status.DELIVERY_FAILED and order.deliverable is None
-    if unfinished or order.status in (Status.QUOTED, Status.PAID, Status.PROCESSING):
+    ended = order.deal is not None and order.deal.ended is not None
+    waits = order.status in (Status.QUOTED, Status.PAID, Status.PROCESSING)
+    if unfinished or (waits and not ended):
         msg = "the work, or work that may yet be paid for, needs the client's words"
         raise Rejected(msg, details={"status": str(order.status)})
     new = tuple(c for c in command.content_ids if c not in order.erased)

@@ -39,6 +39,9 @@ AWAITING_ACCEPTANCE = (
 )
 """Where the client may still confirm or dispute what it got."""
 
+BEFORE_DELIVERY = (Status.QUOTED, Status.PAID, Status.PROCESSING)
+"""Where a dispute is about a delivery that did not come."""
+
 
 def confirm_delivery(order: Order, command: ConfirmDelivery) -> Decision:
     """Accept the client's receipt for the deliverable, and for no other bytes."""
@@ -72,10 +75,10 @@ def open_dispute(order: Order, command: OpenDispute) -> Decision:
         return Decision()
     require_fresh(command.stamp, command.now)
     require_next(order, Status.DISPUTED)
-    undelivered = order.status in (Status.PAID, Status.PROCESSING)
-    if undelivered and command.now <= order.terms.deliver_by * 1000:
+    undelivered = order.status in BEFORE_DELIVERY
+    if undelivered and command.now <= order.deliver_by * 1000:
         msg = "the time to deliver is not over"
-        raise Rejected(msg, code="DELIVERY_NOT_DUE", details={"deliver_by": order.terms.deliver_by})
+        raise Rejected(msg, code="DELIVERY_NOT_DUE", details={"deliver_by": order.deliver_by})
     if order.acceptance_lapsed:
         msg = "the acceptance window is over"
         raise Rejected(msg, code="WINDOW_CLOSED")
@@ -127,7 +130,7 @@ def rule_dispute(order: Order, command: RuleDispute) -> Decision:
         raise Conflict(msg)
     _open(order)
     require_fresh(command.stamp, command.now)
-    _require_fitting(command.outcome, command.amount, order.money.received)
+    _require_fitting(command.outcome, command.amount, order.received)
     return decided(
         DisputeRuled(arbiter=command.arbiter, outcome=command.outcome, amount=command.amount)
     )

@@ -10,7 +10,7 @@ from ledger.entry import Draft
 from ledger.errors import InvalidInput, LedgerError, Rejected, Unauthorized
 from ledger.event import ClientText, Event
 from ledger.money import TransferId
-from ledger.order import NEXT, Order, Status
+from ledger.order import Order, Status
 from ledger.values import ZERO_ADDRESS, UnixMs, address_of
 
 MAX_STAMP_AGE_MS: Final = 300_000
@@ -38,7 +38,7 @@ def decided(*events: Event, error: LedgerError | None = None) -> Decision:
 
 def require_next(order: Order, status: Status) -> None:
     """Raise `Rejected` unless the lifecycle table lets this status follow."""
-    if status not in NEXT[order.status]:
+    if status not in order.next:
         msg = f"an order that is {order.status} cannot become {status}"
         raise Rejected(msg, details={"status": str(order.status)})
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ledger.values import Address, ChainRef, Digest, MicroUsdc, Signature, TxHash
+from ledger.values import Address, ChainRef, Digest, MicroUsdc, TxHash
 
 Actor = Literal["provider", "client", "system"]
 Finality = Literal["sealed", "safe", "finalized"]
@@ -35,11 +35,19 @@ class Event(Part):
 
 
 class ClientText(Part):
-    """A text that a party signed with EIP-191, byte for byte, and who the signature recovers to."""
+    """A text that a party signed, byte for byte, and whose signature it is.
+
+    An EVM wallet signs with EIP-191, and the signature recovers to `signer`. A Solana wallet signs
+    the text's UTF-8 bytes with Ed25519; its signature begins with the scheme's name.
+    """
 
     text: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-    signature: Signature
-    signer: Address
+    signature: Annotated[
+        str, StringConstraints(pattern=r"^(?:0x[0-9a-f]{130}|ed25519:[0-9a-f]{128})$")
+    ]
+    signer: Annotated[
+        str, StringConstraints(pattern=r"^(?:0x[0-9a-f]{40}|[1-9A-HJ-NP-Za-km-z]{32,44})$")
+    ]
 
 
 class Transfer(Part):

@@ -11,11 +11,13 @@ from ledger.cursor_events import CursorAct
 from ledger.errors import VerificationError
 from ledger.event import Event
 from ledger.log_events import LogEvent
+from ledger.market_events import AgentEvent, ConversationEvent
 from ledger.order_events import OrderEvent
 
 EVENT_OF: Final[Mapping[str, type[Event]]] = {
     event_class.kind: event_class
-    for event_class in (*get_args(OrderEvent), *get_args(LogEvent), *get_args(CursorAct))
+    for family in (OrderEvent, LogEvent, CursorAct, AgentEvent, ConversationEvent)
+    for event_class in get_args(family)
 }
 
 

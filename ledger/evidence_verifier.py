@@ -12,6 +12,9 @@ from importlib.resources import files
 from typing import Final
 
 PACKAGE: Final = "ledger.evidence_verify"
+FROM_LEDGER: Final = ("solana_wire", "solana_rules")
+"""Parts that the ledger itself reads signed transactions with; they need no package either."""
+
 PARTS: Final = (
     "basics",
     "curves",
@@ -20,10 +23,13 @@ PARTS: Final = (
     "shapes",
     "words",
     "money",
+    "deal",
     "rules",
     "facts",
+    "sentences",
     "bundle",
     "limits",
+    "deal_case",
     "case",
     "style",
     "report",
@@ -54,14 +60,15 @@ def verifier_source() -> bytes:
     modules: set[str] = set()
     names: dict[str, set[str]] = {}
     bodies = []
-    for part in PARTS:
-        text = files(PACKAGE).joinpath(f"{part}.py").read_text("utf-8")
+    places = [("ledger", part) for part in FROM_LEDGER] + [(PACKAGE, part) for part in PARTS]
+    for package, part in places:
+        text = files(package).joinpath(f"{part}.py").read_text("utf-8")
         lines = text.splitlines()
         for node in ast.parse(text).body:
             if isinstance(node, ast.Import):
                 modules.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                if node.module and not node.module.startswith((PACKAGE, "__future__")):
+                if node.module and not node.module.startswith(("ledger.", "__future__")):
                     names.setdefault(node.module, set()).update(a.name for a in node.names)
             else:
                 continue

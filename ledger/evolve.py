@@ -6,27 +6,24 @@ Pure. `evolve` never refuses and consults no rule: an event has happened.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Final, assert_never, cast, get_args
 
+from ledger.deal import Deal, apply_deal
+from ledger.deal_events import DealEvent, OrderProposed
 from ledger.entry import SignedEvent
 from ledger.event import ClientText, Event, Finality, Transfer
+from ledger.evolve_dispute import DisputeEvent, apply_dispute, close_dispute
 from ledger.money import Bucket, Money
-from ledger.order import Dispute, OpenClaim, Order, Pushes, PushTarget, Status, changed
+from ledger.order import OpenClaim, Order, Pushes, PushTarget, Status, changed
 from ledger.order_events import (
     AcceptanceLapsed,
-    AnswerLapsed,
     CommandRefused,
     ContentErased,
     DeliverableCollected,
     DeliverablePosted,
     DeliverableReady,
     DeliveryConfirmed,
-    DeliveryDisputed,
     DeliveryFailed,
-    DisputeAnswered,
-    DisputeRuled,
-    DisputeWithdrawn,
     DownloadNoted,
     NoticeAccepted,
     OrderEvent,
@@ -52,6 +49,8 @@ from ledger.payment_events import (
 )
 from ledger.values import ZERO_ADDRESS, UnixMs, address_of, order_of_stream
 
+Times = Mapping[Status, UnixMs]
+
 
 def fold(events: Iterable[SignedEvent]) -> Order | None:
     """Return the order that these events, in order, make; None of none."""
@@ -65,8 +64,8 @@ def evolve(order: Order | None, signed: SignedEvent) -> Order:
     """Return the order after one more of its events."""
     event = signed.event
     if order is None:
-        if not isinstance(event, OrderQuoted):
-            msg = f"an order begins with its quote, not with {event.kind!r}"
+        if not isinstance(event, OrderQuoted | OrderProposed):
+            msg = f"an order begins with its quote or offer, not with {event.kind!r}"
             raise TypeError(msg)
         return _quoted(signed, event)
     if type(event) not in _ORDER_EVENTS:  # for every event of a load: a union asks them all
@@ -85,9 +84,7 @@ def evolve(order: Order | None, signed: SignedEvent) -> Order:
     )
 
 
-def _entered(
-    status_at: Mapping[Status, UnixMs], status: Status, at: UnixMs
-) -> Mapping[Status, UnixMs]:
+def _entered(status_at: Times, status: Status, at: UnixMs) -> Times:
     """Return the times with the newest status last: one command may enter several at once."""
     entered = dict(status_at)
     entered.pop(status, None)
@@ -100,7 +97,7 @@ _STATUS_OF: Final = {status.value: status for status in Status}
 _LAST_OUTCOMES: Final = frozenset({"accepted", "blocked", "exhausted"})
 
 
-def _quoted(signed: SignedEvent, event: OrderQuoted) -> Order:
+def _quoted(signed: SignedEvent, event: OrderQuoted | OrderProposed) -> Order:
     return Order(
         id=order_of_stream(signed.stream),
         version=signed.seq,
@@ -110,11 +107,16 @@ def _quoted(signed: SignedEvent, event: OrderQuoted) -> Order:
         created_at=signed.at,
         updated_at=signed.at,
         status_at={Status.QUOTED: signed.at},
+        deal=Deal() if isinstance(event, OrderProposed) else None,
         not_before=signed.beacon.number if signed.beacon else None,
     )
 
 
 def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
+    if isinstance(event, DealEvent):
+        return _apply_deal(order, event, at)
+    if isinstance(event, DisputeEvent):
+        return apply_dispute(order, event, at)
     match event:
         case OrderQuoted() | QuoteExpired():
             return order
@@ -131,14 +133,6 @@ def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
             | RefundRecorded()
         ):
             return _apply_money(order, event, at)
-        case (
-            DeliveryDisputed()
-            | DisputeAnswered()
-            | DisputeWithdrawn()
-            | DisputeRuled()
-            | AnswerLapsed()
-        ):
-            return _apply_dispute(order, event, at)
         case ProcessingStarted() | NoticeAccepted():
             return _accepted(order, event)
         case DeliverableReady():
@@ -150,9 +144,9 @@ def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
         case DeliverableCollected() | DownloadNoted():
             return changed(order, collected=True)
         case DeliveryConfirmed():
-            return changed(_close_dispute(order), confirmation=event)
+            return changed(close_dispute(order), confirmation=event)
         case OrderRefunded():
-            return changed(_close_dispute(order), claims=())
+            return changed(close_dispute(order), claims=())
         case AcceptanceLapsed():
             return changed(order, acceptance_lapsed=True)
         case ContentErased():
@@ -164,6 +158,12 @@ def _apply(order: Order, event: OrderEvent, at: UnixMs) -> Order:
             return changed(order, receipts=order.receipts | {told})
         case _:
             assert_never(event)
+
+
+def _apply_deal(order: Order, event: DealEvent, at: UnixMs) -> Order:
+    if order.deal is None:
+        return order
+    return changed(order, deal=apply_deal(order.deal, event, at))
 
 
 def _apply_money(order: Order, event: MoneyEvent, at: UnixMs) -> Order:
@@ -259,38 +259,3 @@ def _with_nonce(
     nonces: Mapping[str, str], nonce: str | None, notice: ClientText
 ) -> Mapping[str, str]:
     return nonces if nonce is None else {**nonces, nonce: notice.text}
-
-
-DisputeEvent = DeliveryDisputed | DisputeAnswered | DisputeWithdrawn | DisputeRuled | AnswerLapsed
-
-
-def _apply_dispute(order: Order, event: DisputeEvent, at: UnixMs) -> Order:
-    if isinstance(event, DeliveryDisputed):
-        return changed(
-            order, dispute=Dispute(at, open=True, reason=event.reason), disputed_by=event
-        )
-    if order.dispute is None:
-        return order
-    dispute = order.dispute
-    match event:
-        case DisputeAnswered():
-            return changed(order, dispute=replace(dispute, answered=True))
-        case AnswerLapsed():
-            return changed(order, dispute=replace(dispute, answer_lapsed=True))
-        case DisputeWithdrawn():
-            return changed(
-                order,
-                dispute=replace(dispute, open=False, withdrawn=True),
-                endings=order.endings | {event.client.text},
-            )
-        case DisputeRuled():
-            ruled = replace(dispute, open=False, ruled=event.outcome, ruled_amount=event.amount)
-            return changed(order, dispute=ruled, endings=order.endings | {event.arbiter.text})
-        case _:
-            assert_never(event)
-
-
-def _close_dispute(order: Order) -> Order:
-    if order.dispute is None:
-        return order
-    return changed(order, dispute=replace(order.dispute, open=False))

@@ -87,6 +87,16 @@ def record_unattributed(
     return decided(*(PaymentUnattributed(transfers=part) for part in in_parts(new)))
 
 
+def bind_chain(state: LogState | None, bound: ChainBound) -> Decision:
+    """Bind the log to a chain, once; the same chain again changes nothing."""
+    if state is not None and state.chain is not None:
+        if state.chain.is_same_chain(bound):
+            return Decision()
+        msg = "the ledger is bound to another chain"
+        raise Misconfigured(msg)
+    return decided(bound)
+
+
 def require_settings(state: LogState, wanted: LogOpened) -> None:
     """Raise `Misconfigured` where a setting differs from the genesis as amended."""
     problems = [

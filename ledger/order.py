@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
+from ledger.deal import Deal
+from ledger.deal_events import OrderProposed
 from ledger.event import ClientText, Finality
 from ledger.money import Money
 from ledger.order_events import (
@@ -57,6 +59,12 @@ NEXT: Final[Mapping[Status | None, frozenset[Status]]] = {
 }
 """What may follow what. Further conditions (windows, content) are in the deciders."""
 
+PAID_DEAL_NEXT: Final = frozenset({_S.PROCESSING, _S.DISPUTED})
+"""What may follow `quoted`, too, once an order of the marketplace counts as paid."""
+
+
+ENDLESS_SECONDS: Final = 2**40 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class OpenClaim:
@@ -102,7 +110,7 @@ class Order:
     id: OrderId
     version: int
     status: Status
-    terms: OrderQuoted
+    terms: OrderQuoted | OrderProposed
     client: str
     created_at: UnixMs
     updated_at: UnixMs
@@ -130,6 +138,8 @@ class Order:
     refusals: tuple[tuple[str, str], ...] = ()
     receipts: frozenset[tuple[str, str, str]] = frozenset()
     """What was acknowledged: the event's leaf, what was said of it, and by which wallet."""
+    deal: Deal | None = None
+    """What an order of the marketplace has beside; None of every other order."""
     not_before: int | None = None
     """The newest block when it was quoted: what that block or an older one moved came before."""
 
@@ -144,6 +154,29 @@ class Order:
     def paused(self) -> bool:
         """Whether a paid order's transfers on the chain are below its price: work waits."""
         return Status.PAID in self.status_at and self.money.covered < self.terms.price
+
+    @property
+    def next(self) -> frozenset[Status]:
+        """What may follow: by the table, and for a paid order of the marketplace a little more."""
+        paid_deal = self.deal is not None and self.deal.paid
+        more = PAID_DEAL_NEXT if paid_deal and self.status is Status.QUOTED else frozenset()
+        return NEXT[self.status] | more
+
+    @property
+    def deliver_by(self) -> int:
+        """The Unix second by which the deliverable is due; of an unpaid offer none is, yet."""
+        terms = self.terms
+        if isinstance(terms, OrderQuoted):
+            return terms.deliver_by
+        if self.deal is None or self.deal.paid_at is None:
+            return ENDLESS_SECONDS
+        due = self.deal.paid_at // 1000 + terms.delivery_seconds
+        return due if terms.deadline is None else min(due, terms.deadline)
+
+    @property
+    def received(self) -> int:
+        """What was given for the order in all, in micro-USDC."""
+        return self.money.received + (self.deal.received if self.deal is not None else 0)
 
     @property
     def content_held(self) -> bool:

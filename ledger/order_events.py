@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from ledger.deal_events import DealEvent
 from ledger.event import (
     Actor,
     ClientText,
@@ -265,6 +266,7 @@ class ReceiptRecorded(Event):
 OrderEvent = (
     OrderQuoted
     | MoneyEvent
+    | DealEvent
     | QuoteExpired
     | ProcessingStarted
     | NoticeAccepted

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ledger.batch import Remember, Task
 from ledger.checkpoint import LogKey
@@ -22,18 +22,20 @@ from ledger.entry import SignedEvent, read_entry
 from ledger.errors import Misconfigured, VerificationError
 from ledger.event import Transfer
 from ledger.guard import Guard
-from ledger.log import LogState, record_unattributed
+from ledger.log import LogState, bind_chain, record_unattributed
 from ledger.log_events import KEY_KINDS, ChainBound, Continues, LogOpened
+from ledger.market import Agent, Conversation, MarketCommand, MarketState, decide_market
 from ledger.opening import check_settings, lock_folder, open_store
 from ledger.order import Order
 from ledger.proofs import Proofs
 from ledger.receipt import Receipt, SignedHead
 from ledger.signing import Signer
 from ledger.store_sqlite import ContentRow
-from ledger.values import LOG_STREAM, UnixMs, order_stream
+from ledger.values import LOG_STREAM, UnixMs, agent_stream, conversation_stream, order_stream
 from ledger.writer import Writer
 
 Clock = Callable[[], UnixMs]
+S = TypeVar("S")
 
 
 def system_clock() -> UnixMs:
@@ -174,19 +176,34 @@ class Ledger:
 
         return await self._writer.submit(Task(stream, decide_act, command.now))
 
+    async def act_on_market(
+        self, stream: str, command: MarketCommand, content: tuple[ContentRow, ...] = ()
+    ) -> Receipt:
+        """Decide what concerns an agent or a conversation, and make it durable."""
+
+        def decide_act(state: MarketState | None, _claimed: Claimed, _at: UnixMs) -> Decision:
+            return decide_market(state, command)
+
+        return await self._writer.submit(Task(stream, decide_act, command.now, content=content))
+
     async def cursor(self, stream: str) -> CursorState | None:
         """Return a cursor as committed, or None if it was never opened."""
-        head = self._writer.cache.get(stream)
-        if head is None:
-            head = await asyncio.to_thread(self.store.load, stream)
-        return head.state if isinstance(head.state, CursorState) else None
+        return await self._state(stream, CursorState)
+
+    async def agent(self, agent: str) -> Agent | None:
+        """Return an agent of the marketplace as committed."""
+        return await self._state(agent_stream(agent), Agent)
+
+    async def conversation(self, conversation: str) -> Conversation | None:
+        """Return a conversation as committed."""
+        return await self._state(conversation_stream(conversation), Conversation)
 
     async def bind_chain(self, bound: ChainBound) -> None:
         """Record the chain at first contact; later it must be the same one."""
         known = self.log_state.chain
         if known is None:
             await self._writer.submit(
-                Task(LOG_STREAM, lambda state, _, __: _bind(state, bound), self.clock())
+                Task(LOG_STREAM, lambda state, _, __: bind_chain(state, bound), self.clock())
             )
         elif not known.is_same_chain(bound):
             msg = f"the ledger was made on {known.chain} with genesis {known.genesis_hash}"
@@ -213,11 +230,13 @@ class Ledger:
 
     async def order(self, order_id: str) -> Order | None:
         """Return an order as committed; from memory if it was used lately."""
-        stream = order_stream(order_id)
+        return await self._state(order_stream(order_id), Order)
+
+    async def _state(self, stream: str, kind: type[S]) -> S | None:
         head = self._writer.cache.get(stream)
         if head is None:
             head = await asyncio.to_thread(self.store.load, stream)
-        return head.state if isinstance(head.state, Order) else None
+        return head.state if isinstance(head.state, kind) else None
 
     def read(self, *, after: int, limit: int) -> list[Placed]:
         """Return up to `limit` events after a position, in order."""
@@ -270,12 +289,3 @@ class Ledger:
         answer = self._writer.run([task])[0]
         if isinstance(answer, Exception):
             raise answer
-
-
-def _bind(state: LogState | None, bound: ChainBound) -> Decision:
-    if state is not None and state.chain is not None:
-        if state.chain.is_same_chain(bound):
-            return Decision()
-        msg = "the ledger is bound to another chain"
-        raise Misconfigured(msg)
-    return decided(bound)

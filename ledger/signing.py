@@ -1,4 +1,7 @@
-"""Signatures: EIP-191 over text, one normal form, and the only texts that our wallet may sign."""
+"""Signatures: EIP-191 over text, one normal form, and the only texts that our wallet may sign.
+
+Parties may sign with Ed25519 as well; see `ledger.wallets`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from coincurve import PrivateKey, PublicKey
 from sha3 import keccak_256
 
 from ledger.errors import Misconfigured, Unauthorized, VerificationError
+from ledger.wallets import ED25519_PREFIX, ed25519_of_stored, verify_ed25519
 
 EVENT_PREFIX: Final = b"IVXP-LEDGER-EVENT/1\n"
 ORDER_HEAD_PREFIX: Final = b"IVXP-LEDGER-ORDER-HEAD/1\n"
@@ -86,6 +90,22 @@ def verify_signature(message: bytes, signature: str, signer: str) -> None:
     if recovered != signer:
         msg = f"the signature is {recovered}'s, not {signer}'s"
         raise VerificationError(msg)
+
+
+def is_of_solana(signature: str) -> bool:
+    """Whether a party's signature in its stored form is that of a Solana wallet."""
+    return signature.startswith(ED25519_PREFIX)
+
+
+def verify_text(message: bytes, signature: str, signer: str) -> None:
+    """Raise `VerificationError` unless this wallet, of either kind, signed a party's text."""
+    if not is_of_solana(signature):
+        verify_signature(message, signature, signer)
+        return
+    try:
+        verify_ed25519(signer, message, ed25519_of_stored(signature))
+    except Unauthorized as error:
+        raise VerificationError(error.message) from error
 
 
 def address_of_key(key: PublicKey) -> str:

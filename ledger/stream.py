@@ -12,7 +12,8 @@ from ledger.entry import SignedEvent, read_entry
 from ledger.errors import InvalidInput
 from ledger.evolve import evolve
 from ledger.log import evolve_log
-from ledger.values import LOG_STREAM, ZERO_LEAF, is_cursor
+from ledger.market import evolve_agent, evolve_conversation
+from ledger.values import LOG_STREAM, ZERO_LEAF, is_agent, is_conversation, is_cursor
 
 CACHED_STREAMS: Final = 20_000
 
@@ -46,6 +47,10 @@ def evolver_of(stream: str) -> Evolve:
         return evolve_log
     if is_cursor(stream):
         return evolve_cursor
+    if is_agent(stream):
+        return evolve_agent
+    if is_conversation(stream):
+        return evolve_conversation
     msg = f"no rules for a stream named {stream!r}"
     raise InvalidInput(msg)
 

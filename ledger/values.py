@@ -113,6 +113,31 @@ def cursor_of_stream(stream: str) -> tuple[str, str]:
     return party, name
 
 
+def agent_stream(agent: str) -> str:
+    """Return the stream name of an agent of the marketplace."""
+    return f"agent/{agent}"
+
+
+def is_agent(stream: str) -> bool:
+    """Whether a stream is an agent's."""
+    return stream.startswith("agent/")
+
+
+def conversation_stream(conversation: str) -> str:
+    """Return the stream name of a conversation."""
+    return f"conversation/{conversation}"
+
+
+def is_conversation(stream: str) -> bool:
+    """Whether a stream is a conversation's."""
+    return stream.startswith("conversation/")
+
+
+def name_in(stream: str) -> str:
+    """Return what stands after the first slash of a stream's name."""
+    return stream.partition("/")[2]
+
+
 def stream_key(stream: str) -> str:
     """Return the hex key a stream is stored under: the order's own UUID, else uuid5 of its name."""
     order_id = stream.removeprefix("order/")

@@ -12,13 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ledger.deal_events import OrderProposed, PaymentAuthorized, PaymentSettled
+from ledger.event import Event
+from ledger.market_events import ConversationStarted, MessagePosted
 from ledger.order import Order
 from ledger.order_events import ReceiptRecorded
 from ledger.service import Placed
-from ledger.values import LOG_STREAM, ZERO_ADDRESS, address_of, is_order
+from ledger.values import LOG_STREAM, ZERO_ADDRESS, address_of, name_in
 
 GENERATION: Final = 1
-"""Changed together with `FEED_TYPES` and the rules below, and only then."""
+"""Changed whenever the rules below would give an event of some ledger another place in a feed.
+
+A kind that no ledger holds yet is added without: nothing stands elsewhere than before.
+"""
 
 PROVIDER: Final = "provider"
 WORKERS: Final = "workers"
@@ -59,6 +65,18 @@ FEED_TYPES: Final[Mapping[str, tuple[str, Share]]] = {
     "payment_restored": ("payment.restored", _ALL),
     "refund_recorded": ("payment.refund_recorded", _PARTIES),
     "receipt_recorded": ("receipt.recorded", _PARTIES),
+    "order_proposed": ("order.proposed", _PARTIES),
+    "order_countered": ("order.negotiating", _PARTIES),
+    "order_declined": ("order.declined", _PARTIES),
+    "order_cancelled": ("order.cancelled", _PARTIES),
+    "payment_authorized": ("payment.authorized", _PARTIES),
+    "payment_settled": ("payment.settled", _PARTIES),
+    "payment_voided": ("payment.voided", _PARTIES),
+    "order_reviewed": ("order.completed", _PARTIES),
+    "conversation_started": ("conversation.started", _PARTIES),
+    "message_posted": ("message.posted", _PARTIES),
+    "agent_registered": ("agent.registered", _PARTIES),
+    "agent_updated": ("agent.updated", _PARTIES),
     "payment_unattributed": ("payment.unattributed", _PARTIES),
     "log_opened": ("log.opened", _PARTIES),
     "chain_bound": ("log.chain_bound", _PARTIES),
@@ -71,9 +89,26 @@ FEED_TYPES: Final[Mapping[str, tuple[str, Share]]] = {
 
 Events of an order go to its client and to the provider, those of the log to the provider alone;
 `receipt_recorded` goes to the sender of what was received. Cursors' own events are in no feed.
+On the marketplace the agent's wallet is told as well, and each side has an inbox: `agent:<id>` of
+what concerns the agent, `conversation:<id>` of what concerns the client there. A message is in the
+inbox of the side that did not write it.
 """
 
+ORDER_PAID: Final = "order.paid"
+"""Also the type of the event by which an order of the marketplace comes to count as paid."""
+
+MAY_PAY: Final = frozenset({PaymentAuthorized.kind, PaymentSettled.kind})
+
 TYPES: Final = frozenset(name for name, _ in FEED_TYPES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What an event belongs to: an order as it is after it, a conversation, or an agent's owner."""
+
+    order: Order | None = None
+    talk: ConversationStarted | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +120,51 @@ class Entry:
     type: str
 
 
-def entries_of(placed: Placed, order: Order | None) -> Iterator[Entry]:
-    """Return the feeds that an event goes to; `order` is its order after it."""
+def entries_of(placed: Placed, scene: Scene) -> Iterator[Entry]:
+    """Return the feeds that an event goes to."""
     event = placed.signed.event
     found = FEED_TYPES.get(event.kind)
     if found is None:
         return
     name, share = found
-    for party in _parties(placed, order, share):
+    if pays(event, scene.order):
+        name = ORDER_PAID
+    for party in dict.fromkeys(_parties(placed, scene, share)):
         yield Entry(party, placed.position, name)
 
 
-def _parties(placed: Placed, order: Order | None, share: Share) -> Iterator[str]:
-    stream, event = placed.signed.stream, placed.signed.event
-    if stream == LOG_STREAM:
+def agent_inbox(agent: str) -> str:
+    """Return the feed of what concerns an agent of the marketplace."""
+    return f"agent:{agent}"
+
+
+def client_inbox(conversation: str) -> str:
+    """Return the feed of what concerns the client of a conversation."""
+    return f"conversation:{conversation}"
+
+
+def pays(event: Event, order: Order | None) -> bool:
+    """Whether an order of the marketplace, as it is after the event, counts as paid by it."""
+    if isinstance(event, PaymentAuthorized):
+        return event.awaits == "nothing"
+    deal = order.deal if order is not None else None
+    if not isinstance(event, PaymentSettled) or deal is None or deal.authorization is None:
+        return False
+    return deal.settled == event and deal.authorization.awaits == "settlement"
+
+
+def _parties(placed: Placed, scene: Scene, share: Share) -> Iterator[str]:
+    event, order = placed.signed.event, scene.order
+    if placed.signed.stream == LOG_STREAM:
         yield PROVIDER
-    if order is None or not is_order(stream):
+    if scene.owner is not None:
+        yield from (PROVIDER, scene.owner)
+    if scene.talk is not None:
+        yield from _talkers(event, name_in(placed.signed.stream), scene.talk)
+    if order is None:
+        return
+    if isinstance(order.terms, OrderProposed):
+        yield from _dealers(event, order, order.terms)
         return
     client = address_of(order.client)
     if isinstance(event, ReceiptRecorded):
@@ -111,6 +175,23 @@ def _parties(placed: Placed, order: Order | None, share: Share) -> Iterator[str]
         yield client
     if share == "all":
         yield WORKERS
+
+
+def _talkers(event: Event, conversation: str, talk: ConversationStarted) -> Iterator[str]:
+    yield from (PROVIDER, talk.client_wallet, talk.agent_wallet)
+    if not isinstance(event, MessagePosted) or event.sender == "client":
+        yield agent_inbox(talk.agent)
+    if not isinstance(event, MessagePosted) or event.sender == "agent":
+        yield client_inbox(conversation)
+
+
+def _dealers(event: Event, order: Order, terms: OrderProposed) -> Iterator[str]:
+    client, agent = address_of(order.client), terms.agent_wallet
+    if isinstance(event, ReceiptRecorded):
+        yield client if event.sender == "client" else agent
+        return
+    yield from (PROVIDER, client, agent)
+    yield from (agent_inbox(terms.agent), client_inbox(terms.conversation))
 
 
 class FeedWriter:

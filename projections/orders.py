@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
@@ -15,12 +16,22 @@ from projections.work import push_to_come
 
 Row = dict[str, object]
 
+_FLAGS: Final = (
+    "paused",
+    "dispute_open",
+    "push_pending",
+    "content_held",
+    "acceptance_lapsed",
+    "market",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
     """A row of the view, typed. Amounts in micro-USDC, times in Unix milliseconds.
 
-    `push_pending` says that a push to an endpoint which the client asked for is still to come.
+    `push_pending` says that a push to an endpoint which the client asked for is still to come,
+    `market` that the order was agreed on in a conversation and is paid on another chain.
     """
 
     order_id: str
@@ -54,6 +65,7 @@ class OrderView:
     acceptance_lapsed: bool
     dispute: Mapping[str, object] | None
     status_at: Mapping[str, int]
+    market: bool
 
 
 def order_row(order: Order, position: int) -> Row:
@@ -93,6 +105,7 @@ def order_row(order: Order, position: int) -> Row:
         "status_at": orjson.dumps(
             {str(status): at for status, at in order.status_at.items()}
         ).decode(),
+        "market": int(order.deal is not None),
     }
 
 
@@ -121,7 +134,7 @@ def _dispute(order: Order) -> dict[str, object]:
 def view_of(row: Mapping[str, object]) -> OrderView:
     """Return the typed view of a row."""
     values = dict(row)
-    for flag in ("paused", "dispute_open", "push_pending", "content_held", "acceptance_lapsed"):
+    for flag in _FLAGS:
         values[flag] = bool(values[flag])
     values["status"] = Status(str(values["status"]))
     values["dispute"] = orjson.loads(str(row["dispute"])) if row["dispute"] else None

@@ -80,7 +80,8 @@ class ViewReader:
     def open_quotes(self, client: str, now_seconds: int) -> int:
         """Return how many quotes of a client (CAIP-10) can still be paid."""
         row = self._db.execute(
-            "SELECT count(*) FROM orders WHERE client=? AND status='quoted' AND pay_by>=?",
+            "SELECT count(*) FROM orders"
+            " WHERE client=? AND status='quoted' AND market=0 AND pay_by>=?",
             (client, now_seconds),
         ).fetchone()
         return int(row[0])
@@ -88,7 +89,7 @@ class ViewReader:
     def lacking(self, client: str, micros: int) -> list[str]:
         """Return the unpaid or paused orders of a client that may lack just this much."""
         rows = self._db.execute(
-            "SELECT order_id FROM orders WHERE client=? AND (paused=1"
+            "SELECT order_id FROM orders WHERE client=? AND market=0 AND (paused=1"
             " OR (status IN ('quoted', 'expired')"
             " AND price_micros - min(pending_micros, held_micros)=?))"
             " ORDER BY created_ms DESC LIMIT 100",
@@ -99,7 +100,8 @@ class ViewReader:
     def has_open_quote(self, client: str, made_until_ms: int) -> bool:
         """Whether a client has a quote, made until then, that its notice may still have paid."""
         row = self._db.execute(
-            "SELECT 1 FROM orders WHERE client=? AND (status='quoted' OR paused=1)"
+            "SELECT 1 FROM orders WHERE client=? AND market=0"
+            " AND (status='quoted' OR paused=1)"
             " AND created_ms<=? LIMIT 1",
             (client, made_until_ms),
         ).fetchone()
@@ -134,7 +136,8 @@ class ViewReader:
         last = (-1, "")
         while True:
             rows = self._db.execute(
-                "SELECT pay_by, order_id FROM orders WHERE status='quoted' AND claims_open=0"
+                "SELECT pay_by, order_id FROM orders WHERE status='quoted' AND market=0"
+                " AND claims_open=0"
                 " AND pay_by<? AND (pay_by, order_id) > (?,?) ORDER BY pay_by, order_id LIMIT 500",
                 (time, *last),
             ).fetchall()

@@ -18,7 +18,8 @@ from ledger.order import Order
 from ledger.service import Placed
 from ledger.values import is_cursor, is_order, order_of_stream
 from projections.cursors import write_cursors
-from projections.feeds import GENERATION, Entry, FeedWriter, entries_of
+from projections.feeds import GENERATION, Entry, FeedWriter, Scene, entries_of
+from projections.market import Cast, write_deals, write_market
 from projections.orders import Row, history_row, order_row
 from projections.schema import open_views, rebuild
 from projections.work import work_of
@@ -57,6 +58,7 @@ class Projector:
             rebuild(self._db, GENERATION)
         self._feeds = FeedWriter(self._db.conn)
         self._orders: OrderedDict[str, Order] = OrderedDict()
+        self._cast = Cast(self._db.conn)
         self.position: int = self._stored("views")
         self.moved: frozenset[str] = frozenset()
         """What the newest batch moved: orders by their ids, feeds by `feed_key`."""
@@ -83,12 +85,11 @@ class Projector:
         history: list[Row] = []
         told: list[Entry] = []
         for placed in events:
-            order = None
-            if is_order(placed.signed.stream):
-                order = self._evolved(placed)
-                rows[order.id] = order_row(order, placed.position)
+            scene = self._scene(placed)
+            if scene.order is not None:
+                rows[scene.order.id] = order_row(scene.order, placed.position)
                 history.append(history_row(placed))
-            told += entries_of(placed, order)
+            told += entries_of(placed, scene)
         feeds = self._store(events, rows, history, told)
         moved = frozenset(rows) | {feed_key(party) for party in feeds}
         self.position, self.moved = events[-1].position, moved
@@ -105,6 +106,7 @@ class Projector:
             self._write(rows, history)
             feeds = self._feeds.write(told)
             write_cursors(self._db.conn, (p for p in events if is_cursor(p.signed.stream)))
+            write_market(self._db.conn, events)
         return feeds
 
     def _write(self, rows: dict[str, Row], history: list[Row]) -> None:
@@ -112,6 +114,7 @@ class Projector:
             return
         self._db.table("orders").upsert_all(rows.values(), pk="order_id")
         self._db.table("history").insert_all(history, pk="position")
+        write_deals(self._db.conn, (self._orders[order_id] for order_id in rows))
         work = [
             {"order_id": w.order_id, "kind": str(w.kind), "key": w.key, "since_ms": w.since_ms}
             for order_id in rows
@@ -122,6 +125,12 @@ class Projector:
             self._db.table("work").insert_all(work, pk=("order_id", "kind", "key"))
         while len(self._orders) > CACHED_ORDERS:
             self._orders.popitem(last=False)
+
+    def _scene(self, placed: Placed) -> Scene:
+        """Return what an event belongs to."""
+        if is_order(placed.signed.stream):
+            return Scene(order=self._evolved(placed))
+        return self._cast.scene(placed)
 
     def _evolved(self, placed: Placed) -> Order:
         signed = placed.signed

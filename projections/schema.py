@@ -10,7 +10,19 @@ from sqlite_utils import Database, Migrations
 
 migrations: Final = Migrations("views")
 
-VIEWS: Final = ("orders", "history", "work", "feed", "cursors", "hand_outs", "parked")
+VIEWS: Final = (
+    "orders",
+    "history",
+    "work",
+    "feed",
+    "cursors",
+    "hand_outs",
+    "parked",
+    "agents",
+    "conversations",
+    "messages",
+    "deals",
+)
 TABLES: Final = frozenset({"tracking", "_sqlite_migrations", *VIEWS})
 
 
@@ -132,6 +144,45 @@ def m007_feeds(db: Database) -> None:
         " PRIMARY KEY (party, name, position)) STRICT, WITHOUT ROWID"
     )
     db.table("tracking").insert({"name": "feeds", "position": 0})
+
+
+@migrations()
+def m008_market(db: Database) -> None:
+    """Show the marketplace: agents, conversations, messages, deals. The rows are made anew."""
+    db.execute(
+        "CREATE TABLE agents (agent TEXT PRIMARY KEY, owner TEXT NOT NULL,"
+        " profile_id TEXT NOT NULL, services_id TEXT, listed INTEGER NOT NULL,"
+        " registered_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,"
+        " position INTEGER NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX agents_of ON agents (owner, position)")
+    db.execute(
+        "CREATE TABLE conversations (conversation TEXT PRIMARY KEY, agent TEXT NOT NULL,"
+        " agent_wallet TEXT NOT NULL, client_wallet TEXT NOT NULL, client_type TEXT NOT NULL,"
+        " started_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, asked_ms INTEGER,"
+        " answered_ms INTEGER) STRICT"
+    )
+    db.execute("CREATE INDEX conversations_of_client ON conversations (client_wallet, last_ms)")
+    db.execute("CREATE INDEX conversations_of_agent ON conversations (agent_wallet, last_ms)")
+    db.execute("CREATE INDEX conversations_with ON conversations (agent)")
+    db.execute(
+        "CREATE TABLE messages (position INTEGER PRIMARY KEY, conversation TEXT NOT NULL,"
+        " message TEXT NOT NULL, sender TEXT NOT NULL, text_id TEXT NOT NULL, attachments_id TEXT,"
+        " order_id TEXT, at_ms INTEGER NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX messages_in ON messages (conversation, position)")
+    db.execute(
+        "CREATE TABLE deals (order_id TEXT PRIMARY KEY, conversation TEXT NOT NULL,"
+        " agent TEXT NOT NULL, agent_wallet TEXT NOT NULL, client_wallet TEXT NOT NULL,"
+        " word TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,"
+        " amount_micros INTEGER NOT NULL, payout_micros INTEGER NOT NULL, paid_ms INTEGER,"
+        " delivered_ms INTEGER, rating INTEGER) STRICT"
+    )
+    db.execute("CREATE INDEX deals_of_client ON deals (client_wallet, created_ms)")
+    db.execute("CREATE INDEX deals_of_agent_wallet ON deals (agent_wallet, created_ms)")
+    db.execute("CREATE INDEX deals_in ON deals (conversation)")
+    db.execute("CREATE INDEX deals_of_agent ON deals (agent)")
+    db.table("orders").add_column("market", int, not_null_default=0)
 
 
 def rebuild(db: Database, generation: int) -> None:

@@ -33,6 +33,8 @@ class WorkKind(StrEnum):
     """Close a window that lapsed; key = `acceptance` or `answer`, since the moment it ends."""
     RETENTION = "retention"
     """Erase the deliverable once its time is over; key = content id, since it can be fetched."""
+    SETTLEMENT = "settlement"
+    """Send a signed transfer to its chain and see what becomes of it; key = its signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ def work_of(order: Order) -> list[Work]:
     if order.status is not Status.REFUNDED or order.money.refunded:
         watched = dict.fromkeys(tx for _, tx, _ in sorted(order.watched | orphaned))
         todo += [Work(order.id, WorkKind.PAYMENT, tx, order.updated_at) for tx in watched]
-    if order.status in (Status.PAID, Status.PROCESSING) and not order.paused:
+    todo += _settlement(order)
+    own = order.deal is None  # on the marketplace the agent does the work
+    if own and order.status in (Status.PAID, Status.PROCESSING) and not order.paused:
         since = order.status_at.get(Status.PAID, order.status_at[order.status])
         todo.append(Work(order.id, WorkKind.HANDLER, order.terms.service, since))
     push = push_to_come(order)
@@ -108,6 +112,16 @@ def work_of(order: Order) -> list[Work]:
         since = max(order.updated_at, order.status_at[Status.READY])
         todo.append(Work(order.id, WorkKind.RETENTION, order.deliverable.content_id, since))
     return todo
+
+
+def _settlement(order: Order) -> list[Work]:
+    deal = order.deal
+    if deal is None or deal.authorization is None or deal.settled is not None:
+        return []
+    payment = deal.authorization
+    if payment.awaits == "nothing" or payment.signature in deal.voided:
+        return []
+    return [Work(order.id, WorkKind.SETTLEMENT, payment.signature, deal.authorized_at or 0)]
 
 
 def windows_of(order: Order) -> list[tuple[str, UnixMs]]:

@@ -21,7 +21,7 @@ from ledger.errors import VerificationError
 from ledger.merkle import leaf_hash
 from ledger.signing import EVENT_PREFIX, verify_signature
 from ledger.values import is_order, order_of_stream
-from projections.feeds import FEED_TYPES
+from projections.feeds import FEED_TYPES, MAY_PAY, ORDER_PAID
 
 _EVENT_ID: Final = re.compile(r"([1-9][0-9]{0,14})-([0-9a-f]{64})", re.ASCII)
 _SIGNED_FROM: Final = len(b'{"event":')
@@ -175,5 +175,8 @@ def _require_same_words(said: FeedEvent, event: Envelope) -> None:
     if told != (event.kind, event.seq, event.at, order_id):
         raise VerificationError("the answer says otherwise than the signed entry")
     known = FEED_TYPES.get(event.kind)
-    if known is not None and known[0] != said.type:
+    words = (
+        {known[0]} | ({ORDER_PAID} if event.kind in MAY_PAY else set()) if known else {said.type}
+    )
+    if said.type not in words:
         raise VerificationError(f"a {event.kind!r} is told as {said.type!r}")

@@ -11,7 +11,7 @@ from api.auth import CALLER
 from api.body import read_model
 from api.feeds.events import Json, entry_of, event_id
 from api.feeds.models import ReceiptRequest
-from api.ivxp.parties import signed_text
+from api.ivxp.parties import text_of_wallet
 from api.keys import LEDGER
 from api.log.words import NO_STORE
 from api.sync import execute, order_of, standing
@@ -95,7 +95,7 @@ def _signed(
     parse_iso(said.at)
     digest = said.content_hash or "none"
     text = f"Receipt: {named} | Kind: {said.kind} | Hash: {digest} | Timestamp: {said.at}"
-    receiver = signed_text(text, said.signature, None)
+    receiver = text_of_wallet(caller.wallet, text, said.signature)
     if receiver.signer != caller.wallet:
         raise Unauthorized("the signature is not that of the wallet that signed in")
     return receiver, parse_event_receipt(text)

@@ -7,7 +7,7 @@ from aiohttp import web
 from api.body import read_model
 from api.ivxp.models import ConfirmationRequest
 from api.ivxp.negotiation import PROTOCOL_1_1, is_strict
-from api.ivxp.parties import known_order, party_text, require_same_order
+from api.ivxp.parties import client_text, known_order, require_same_order
 from api.keys import LEDGER
 from api.log.held import require_same_history
 from api.sync import record
@@ -25,7 +25,7 @@ async def post_confirm(request: web.Request) -> web.Response:
     require_same_order(request, message.order_id)
     ledger = request.app[LEDGER]
     order = await known_order(ledger, message.order_id)
-    command = _confirmation(message, ledger.clock())
+    command = _confirmation(message, order, ledger.clock())
     if command.head is not None and order.confirmation is None:
         require_same_history(ledger, command.head)
     if message.timestamp is not None and order.confirmation is None:
@@ -34,14 +34,17 @@ async def post_confirm(request: web.Request) -> web.Response:
     return await record(request, order.id, command, lambda o: _confirmed_body(o, rich=rich))
 
 
-def _confirmation(message: ConfirmationRequest, now: UnixMs) -> ConfirmDelivery:
+def _confirmation(message: ConfirmationRequest, order: Order, now: UnixMs) -> ConfirmDelivery:
     """Return the command of any shape: signed inside `confirmation`, or beside it."""
     inner = message.confirmation
     if inner.received is False or message.status not in (None, "received"):
         msg = "this endpoint takes receipts; something not received is a dispute"
         raise InvalidInput(msg, code="NOT_A_RECEIPT")
-    client = party_text(
-        (inner.message, inner.signature), (message.signed_message, message.signature), inner.signer
+    client = client_text(
+        order,
+        (inner.message, inner.signature),
+        (message.signed_message, message.signature),
+        inner.signer,
     )
     said = parse_receipt(client.text)
     if said.order_id != message.order_id:

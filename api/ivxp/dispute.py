@@ -8,7 +8,13 @@ from aiohttp import web
 
 from api.body import read_model
 from api.ivxp.models import DisputeRequest, SignedRequest
-from api.ivxp.parties import known_order, party_text, require_same_order, signed_text
+from api.ivxp.parties import (
+    client_text,
+    known_order,
+    require_same_order,
+    signed_text,
+    text_of_wallet,
+)
 from api.keys import LEDGER
 from api.sync import record
 from ledger.commands import OpenDispute, RuleDispute, WithdrawDispute
@@ -17,7 +23,7 @@ from ledger.errors import InvalidInput, Unauthorized
 from ledger.order import Order, Status
 from ledger.store_sqlite import ContentRow
 from ledger.texts import DisputeText, parse_dispute, parse_ruling, parse_withdrawal
-from ledger.values import UnixMs, iso_of, order_stream
+from ledger.values import UnixMs, address_of, iso_of, order_stream
 
 
 async def post_dispute(request: web.Request) -> web.Response:
@@ -26,7 +32,7 @@ async def post_dispute(request: web.Request) -> web.Response:
     require_same_order(request, message.order_id)
     ledger = request.app[LEDGER]
     order = await known_order(ledger, message.order_id)
-    command, rows = _dispute(message, ledger.clock())
+    command, rows = _dispute(message, order, ledger.clock())
     return await record(request, order.id, command, _disputed_body, rows)
 
 
@@ -38,7 +44,8 @@ async def post_withdrawal(request: web.Request) -> web.Response:
     order = await known_order(ledger, message.order_id)
     said = parse_withdrawal(message.signed_message)
     _require_named(said.order_id, message.order_id)
-    client = signed_text(message.signed_message, message.signature, None)
+    wallet = address_of(order.client)
+    client = text_of_wallet(wallet, message.signed_message, message.signature)
     command = WithdrawDispute(client, said.stamp, ledger.clock())
     return await record(request, order.id, command, _closed_body)
 
@@ -75,10 +82,15 @@ def _closed_body(order: Order) -> dict[str, object]:
     return body
 
 
-def _dispute(message: DisputeRequest, now: UnixMs) -> tuple[OpenDispute, tuple[ContentRow, ...]]:
+def _dispute(
+    message: DisputeRequest, order: Order, now: UnixMs
+) -> tuple[OpenDispute, tuple[ContentRow, ...]]:
     inner = message.dispute
-    client = party_text(
-        (inner.message, inner.signature), (message.signed_message, message.signature), inner.signer
+    client = client_text(
+        order,
+        (inner.message, inner.signature),
+        (message.signed_message, message.signature),
+        inner.signer,
     )
     said = parse_dispute(client.text)
     if said.order_id != message.order_id:

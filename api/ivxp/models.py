@@ -12,6 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 Protocol = Literal["IVXP/1.0", "IVXP/1.1"]
 Hex20 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
+AnyWallet = Annotated[
+    str, StringConstraints(pattern=r"^(?:0x[0-9a-fA-F]{40}|[1-9A-HJ-NP-Za-km-z]{32,44})$")
+]
+"""An EVM address, or that of a Solana wallet, whose orders come of the marketplace."""
 Hex32 = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
@@ -128,7 +132,7 @@ class Confirmation(Message):
 
     message: str | None = None
     signature: str | None = None
-    signer: Hex20 | None = None
+    signer: AnyWallet | None = None
     received: bool | None = None
     content_hash: HashText | None = None
     received_at: str | None = None
@@ -169,7 +173,7 @@ class DisputePart(Message):
 
     message: str | None = None
     signature: str | None = None
-    signer: Hex20 | None = None
+    signer: AnyWallet | None = None
     statement: Statement | None = None
 
 

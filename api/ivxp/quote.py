@@ -213,7 +213,7 @@ def _quote_body(request: web.Request, order: Order, message: QuoteRequest) -> di
         },
         "quote": {
             "price_usdc": usdc_number(terms.price),
-            "estimated_delivery": iso_of_seconds(terms.deliver_by),
+            "estimated_delivery": iso_of_seconds(order.deliver_by),
             "payment_address": terms.payment_address,
             "network": settings.network,
             "token_contract": terms.token,

@@ -17,6 +17,7 @@ from ledger.evidence_verify.bundle import (
     Evidence,
     Opening,
 )
+from ledger.evidence_verify.deal_case import deal_money, deal_parties, deal_terms
 from ledger.evidence_verify.facts import (
     CHAIN,
     COUNTERPARTY,
@@ -24,11 +25,11 @@ from ledger.evidence_verify.facts import (
     PROVEN,
     PROVIDER,
     RPC,
-    sayings,
 )
 from ledger.evidence_verify.limits import not_proven
 from ledger.evidence_verify.money import Place
 from ledger.evidence_verify.rules import OrderState
+from ledger.evidence_verify.sentences import sayings
 from ledger.evidence_verify.shapes import Entry
 from ledger.evidence_verify.trees import VerifierKey, other_lines
 from ledger.evidence_verify.words import read_text, signed_part
@@ -88,6 +89,8 @@ def _parties(evidence: Evidence, order: OrderState) -> list[Doc]:
     grade = PROVEN if proven else PROVIDER
     client = order.money.client
     found.append({"role": "client", "account": client, "grade": grade, "known_by": known})
+    if order.deal is not None:
+        found += deal_parties(order.deal)
     if "arbiter" in order.terms:
         arbiter, known = order.terms["arbiter"], "the offer names it"
         found.append({"role": "arbiter", "account": arbiter, "grade": PROVEN, "known_by": known})
@@ -96,6 +99,8 @@ def _parties(evidence: Evidence, order: OrderState) -> list[Doc]:
 
 def _terms(order: OrderState) -> Doc:
     terms = order.terms
+    if order.deal is not None:
+        return {"grade": PROVEN, "files": event_files(1), **deal_terms(terms)}
     texts = {
         "service": terms["service"],
         "price": usdc(int(terms["price"])),
@@ -134,9 +139,11 @@ def _row(entry: Entry) -> Doc:
 
 def money_of(order: OrderState) -> Doc:
     """Return every transfer and the sums."""
+    if order.deal is not None:
+        return deal_money(order.deal)
     money = order.money
-    rows = [_transfer(place) for place in money.places.values()]
-    rows += [_transfer(Place(transfer, "refund")) for transfer in money.returned.values()]
+    rows = [_transfer_row(place) for place in money.places.values()]
+    rows += [_transfer_row(Place(transfer, "refund")) for transfer in money.returned.values()]
     amounts = {
         "price": money.price,
         "received": money.received,
@@ -148,7 +155,7 @@ def money_of(order: OrderState) -> Doc:
     return {"grade": RPC, "vouched_by": CHAIN, "transfers": rows, "sums": sums}
 
 
-def _transfer(place: Place) -> Doc:
+def _transfer_row(place: Place) -> Doc:
     return {**place.transfer, "stands": place.bucket, "usdc": usdc(int(place.transfer["amount"]))}
 
 

@@ -38,7 +38,7 @@ from ledger.evidence_verify.bundle import (
     require_chain,
 )
 from ledger.evidence_verify.contents import content_digests, require_opened
-from ledger.evidence_verify.curves import require_signed
+from ledger.evidence_verify.curves import require_signed, require_text_signed
 from ledger.evidence_verify.keys import Keys, Roots
 from ledger.evidence_verify.pages import base_name, made_files
 from ledger.evidence_verify.rules import OrderState, fold_order
@@ -190,6 +190,7 @@ class Checks:
         self._order = fold_order(self.evidence.events)
         money = self.order.money
         received = f"received {usdc(money.received)}, refunded {usdc(money.refunded)}"
+        received = received if self.order.deal is None else self.order.deal.words
         return f"{self.order.status}; {received}"
 
     def parties(self) -> str:
@@ -197,7 +198,7 @@ class Checks:
             part = signed_part(entry)
             if part is not None:
                 with of_event(entry):
-                    require_signed(encoded(part["text"]), part["signature"], part["signer"])
+                    require_text_signed(encoded(part["text"]), part["signature"], part["signer"])
         client, arbiter = self.order.money.client, self.order.terms.get("arbiter", "none")
         need(self.roots.client in ("", client), f"the client is {client}")
         need(self.roots.arbiter in ("", arbiter), f"the arbiter is {arbiter}")

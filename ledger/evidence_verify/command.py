@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     roots.origin, roots.log_keys = options.origin, options.log_key
     roots.wallets = [wallet.lower() for wallet in options.wallet]
     roots.witnesses = options.witness
-    roots.client, roots.arbiter = options.client.lower(), options.arbiter.lower()
+    roots.client, roots.arbiter = _wallet(options.client), options.arbiter.lower()
     try:
         with Path(options.bundle).open("rb") as file:
             data = file.read(MAX_BAG_BYTES + 1)
@@ -41,6 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     checks = Checks(data, roots)
     checks.run()
     return _report(checks, trust_bag=options.trust_bag, as_json=options.json)
+
+
+def _wallet(text: str) -> str:
+    """Return an EVM address in lower case; in a Solana address, case says something."""
+    return text.lower() if text[:2] in ("0x", "0X") else text
 
 
 def exit_code(checks: Checks, *, trust_bag: bool) -> int:

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 from ledger.evidence_verify.basics import Bad, fail, need
+from ledger.solana_wire import key_of
 
 MASK = 2**64 - 1
 RATE = 136
@@ -30,6 +31,8 @@ PRIME = 2**255 - 19
 GROUP = 2**252 + 27742317777372353535851937790883648493
 CURVE_D = -121665 * pow(121666, -1, PRIME) % PRIME
 ROOT_OF_MINUS_1 = pow(2, (PRIME - 1) // 4, PRIME)
+
+OF_SOLANA = re.compile(r"ed25519:([0-9a-f]{128})", re.ASCII)
 
 Point = tuple[int, int, int]
 Extended = tuple[int, int, int, int]
@@ -206,3 +209,19 @@ def require_ed25519(key: bytes, message: bytes, signature: bytes) -> None:
     same = (left[0] * right[2] - right[0] * left[2]) % PRIME == 0
     same = same and (left[1] * right[2] - right[1] * left[2]) % PRIME == 0
     need(same, "the Ed25519 signature does not verify")
+
+
+def require_text_signed(message: bytes, signature: str, signer: str) -> None:
+    """Raise `Bad` unless this wallet, an EVM or a Solana one, signed a party's text."""
+    match = OF_SOLANA.fullmatch(signature)
+    if match is None:
+        require_signed(message, signature, signer)
+        return
+    try:
+        key, made = key_of(signer), bytes.fromhex(match[1])
+    except ValueError as error:
+        raise Bad(f"{signer} is no Solana wallet") from error
+    require_ed25519(key, message, made)
+    # Where a point has no large order, signatures verify that no secret stands behind.
+    for point in (key, made[:32]):
+        need(_times(8, _point(point))[0] % PRIME, f"the signature is not {signer}'s")

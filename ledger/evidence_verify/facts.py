@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from ledger.evidence_verify.basics import Doc, time_text, usdc
-from ledger.evidence_verify.money import total
-from ledger.evidence_verify.shapes import KINDS, Entry
-from ledger.evidence_verify.words import FORMS, NOTICES, read_text
-
 PROVEN = "proven"
 COUNTERPARTY = "attested-by-counterparty"
 PROVIDER = "attested-by-provider"
@@ -37,6 +32,19 @@ READY = (
 )
 TOLD = "{said} the event at position {position} of the log."
 BEGUN = ("The work began.", "provider", PROVIDER)
+PROPOSAL = (
+    "The marketplace signed this offer of the agent with the wallet {agent_wallet}:"
+    " \u201c{service}\u201d for {price}, to be paid until {pay_by} and delivered within"
+    " {delivery_seconds} seconds of the payment."
+)
+AUTHORIZED = (
+    "The wallet {payer} signed a transfer of {amount} (token {mint}) to {destination}, the account"
+    " of {recipient} for this token. Signed is not settled: it does not show that money moved."
+)
+SPLIT = (
+    "Of this, {commission} are to stay with the marketplace and {payout} are due to the agent;"
+    " no event here says that they were paid out."
+)
 
 SAYINGS: dict[str, list[Saying]] = {
     "quoted": [
@@ -188,46 +196,48 @@ SAYINGS: dict[str, list[Saying]] = {
         (f"The wallet {{receiver[signer]}} signed that it {TOLD}", "its signer", PROVEN),
         ("This wallet acts for the provider.", "provider", PROVIDER),
     ],
+    "order_proposed": [(PROPOSAL, "provider", PROVEN)],
+    "order_countered": [("The client asked for other terms.", "provider", PROVIDER)],
+    "order_declined": [("The client declined the offer.", "provider", PROVIDER)],
+    "order_cancelled/agent": [("The agent took the offer back.", "provider", PROVIDER)],
+    "order_cancelled/client": [("The client called the offer off.", "provider", PROVIDER)],
+    "payment_authorized/nothing": [
+        (AUTHORIZED, "the payer", PROVEN),
+        (SPLIT, "provider", PROVEN),
+        ("It counts as the payment from now on, settled or not.", "provider", PROVIDER),
+    ],
+    "payment_authorized/settlement": [
+        (AUTHORIZED, "the payer", PROVEN),
+        (SPLIT, "provider", PROVEN),
+        ("It counts as the payment once the chain took it.", "provider", PROVIDER),
+    ],
+    "payment_settled": [
+        ("The chain took the transfer {signature} in slot {slot}: {finality}.", CHAIN, RPC)
+    ],
+    "payment_voided/refused": [
+        ("The network refused the transfer {signature}: nothing moved.", CHAIN, RPC)
+    ],
+    "payment_voided/failed": [
+        ("The transfer {signature} failed on the chain: nothing moved.", CHAIN, RPC)
+    ],
+    "payment_voided/expired": [
+        ("The time of the transfer {signature} passed: nothing moved, or ever will.", CHAIN, RPC)
+    ],
+    "order_reviewed": [
+        (
+            "The client reviewed the order. This is no receipt: it signed nothing.",
+            "provider",
+            PROVIDER,
+        )
+    ],
 }
 """By kind, and by kind and variant where the body chooses one."""
 
-VARIANTS = ("reason", "by", "binds", "position", "outcome", "sender")
+VARIANTS = ("reason", "by", "binds", "position", "outcome", "sender", "awaits")
 
-
-def sayings(entry: Entry) -> list[Doc]:
-    """Return the sentences of an event, each with who vouches and its grade."""
-    values = {name: _shown(entry.kind, name, value) for name, value in entry.body.items()}
-    values["arrived"] = usdc(total(_transfers(entry.body)))
-    found = [
-        {"text": text.format(**values), "vouched_by": who, "grade": grade}
-        for text, who, grade in SAYINGS[_variant(entry)]
-    ]
-    if "rating" in entry.body:
-        text = f"A rating of {entry.body['rating']} of 5 came with it; the client did not sign it."
-        found.append({"text": text, "vouched_by": "provider", "grade": PROVIDER})
-    return found
-
-
-def _variant(entry: Entry) -> str:
-    name: str = entry.kind
-    for field in VARIANTS:
-        chosen = f"{entry.kind}/{entry.body.get(field)}"
-        name = chosen if chosen in SAYINGS else name
-    notice = entry.body.get("notice")
-    if notice is not None and FORMS[entry.kind] is NOTICES:
-        unnamed = read_text(entry.kind, notice["text"]).get("tx") is None
-        name = f"{name}/unnamed" if unnamed else name
-    return name
-
-
-def _shown(kind: str, name: str, value: object) -> object:
-    types = dict(field.replace("?", "").split(":", 1) for field in KINDS[kind].split(" "))
-    if types[name] == "micros" and isinstance(value, str):
-        return usdc(int(value))
-    if types[name] == "time" and isinstance(value, int):
-        return time_text(value)
-    return value
-
-
-def _transfers(body: Doc) -> list[Doc]:
-    return [transfer for transfer in body.get("transfers", ()) if "amount" in transfer]
+KNOWN_BY = {
+    "token": "The marketplace knew the {side}'s wallet by a token that a signature had earned.",
+    "signature": "The marketplace knew the {side}'s wallet by a signature on the request.",
+    "open": "That it was the {side} is a mere claim: nobody proved to hold this wallet.",
+}
+"""How the marketplace knew who asked; none of it is in the bundle."""

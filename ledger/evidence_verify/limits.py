@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.evidence_verify.basics import count
 from ledger.evidence_verify.bundle import Evidence
+from ledger.evidence_verify.deal_case import deal_limits
 from ledger.evidence_verify.rules import OrderState
 
 KEYS_LEFT_OUT = (
@@ -34,6 +35,8 @@ ALWAYS = (
 def not_proven(evidence: Evidence, order: OrderState) -> list[str]:
     """Say in plain words what the bundle does not show."""
     found = [text.format(size=count(evidence.head.size, "event")) for text in ALWAYS]
+    if order.deal is not None:
+        found += deal_limits(order.deal, evidence.events)
     if order.dispute is not None:
         found.append("The dispute: what was signed is shown, not who is right.")
     if order.confirmed is None and order.ready is not None:

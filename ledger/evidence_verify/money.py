@@ -10,7 +10,7 @@ INCOMING = ("paid", "payment_partial", "payment_overpaid", "payment_late", "paym
 ZERO_ADDRESS = "0x" + "0" * 40
 
 
-def key_of(transfer: Doc) -> TransferKey:
+def transfer_key(transfer: Doc) -> TransferKey:
     return (transfer["chain"], transfer["tx_hash"], transfer["ordinal"])
 
 
@@ -37,7 +37,7 @@ class Money:
     def __init__(self, quote: Doc) -> None:
         self.price = int(quote["price"])
         self.pay_by: int = quote["pay_by"]
-        self.way: tuple[str, str] = (quote["chain"], quote["payment_address"])
+        self.way: tuple[str, str] = (quote["chain"], quote.get("payment_address", ""))
         self.client = address_of(quote["client"])
         self.paid = False
         self.places: dict[TransferKey, Place] = {}
@@ -82,7 +82,7 @@ class Money:
     def require(self, kind: str, body: Doc, *, refunded: bool) -> None:
         """Raise `Bad` unless the event agrees with the quote, its transfers, and the past."""
         transfers: list[Doc] = body.get("transfers", [])
-        keys = [key_of(transfer) for transfer in transfers]
+        keys = [transfer_key(transfer) for transfer in transfers]
         need(len(set(keys)) == len(keys), "a transfer is named twice")
         if kind in INCOMING:
             self._require_way(transfers)
@@ -104,7 +104,7 @@ class Money:
             way = (transfer["chain"], transfer["recipient"])
             need(way == self.way, "a transfer went to another address than the quote's")
             need(int(transfer["amount"]) > 0, "a transfer moves nothing")
-            place = self.places.get(key_of(transfer))
+            place = self.places.get(transfer_key(transfer))
             need(place is None or place.bucket == "orphaned", "a transfer is counted twice")
 
     def _require_times(self, kind: str, transfers: list[Doc], *, refunded: bool) -> None:
@@ -119,7 +119,7 @@ class Money:
             way = (transfer["chain"], transfer["sender"], transfer["recipient"])
             fits = way == (*self.way, self.client)
             need(fits, "a refund is no transfer from the payment address to the client")
-            need(key_of(transfer) not in self.returned, "a refund is counted twice")
+            need(transfer_key(transfer) not in self.returned, "a refund is counted twice")
 
     def _require_sums(self, kind: str, body: Doc, arrived: int) -> None:
         if kind == "paid":
@@ -146,7 +146,7 @@ class Money:
     def _require_restored(self, transfers: list[Doc]) -> None:
         need(self.paid, "restored although the order was never paid")
         for transfer in transfers:
-            place = self.places.get(key_of(transfer))
+            place = self.places.get(transfer_key(transfer))
             need(place or self.paused, "a transfer stands in although nothing is missing")
             same = place is None or place.transfer["sender"] == transfer["sender"]
             need(same, "a transfer returned with another sender")
@@ -157,14 +157,14 @@ class Money:
         if kind in INCOMING and self.unbound:
             self.client = transfers[0]["sender"]
         if kind == "refund_recorded":
-            self.returned.update({key_of(transfer): transfer for transfer in transfers})
+            self.returned.update({transfer_key(transfer): transfer for transfer in transfers})
             self.refunded += total(transfers)
         elif kind == "payment_orphaned":
-            for place in (self.places[key_of(key)] for key in transfers):
+            for place in (self.places[transfer_key(key)] for key in transfers):
                 self._put(place.transfer, "orphaned", place.was or place.bucket)
         elif kind == "payment_restored":
             for transfer in transfers:
-                known = self.places.get(key_of(transfer))
+                known = self.places.get(transfer_key(transfer))
                 bucket = known.was if known and known.was else "applied"
                 self._put(transfer, "applied" if self.paid and bucket == "pending" else bucket)
         elif kind in INCOMING:
@@ -176,11 +176,11 @@ class Money:
 
     def _put(self, transfer: Doc, bucket: str, was: str = "") -> None:
         """Let a transfer stand in a bucket, wherever it stood before."""
-        before = self.places.get(key_of(transfer))
+        before = self.places.get(transfer_key(transfer))
         if before is not None:
             self._sums[before.bucket] -= int(before.transfer["amount"])
         self._sums[bucket] += int(transfer["amount"])
-        self.places[key_of(transfer)] = Place(transfer, bucket, was)
+        self.places[transfer_key(transfer)] = Place(transfer, bucket, was)
         self.transactions.add(transfer["tx_hash"])
 
     def _reach(self) -> None:

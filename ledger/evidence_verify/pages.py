@@ -8,6 +8,8 @@ from ledger.evidence_verify.bags import BAGIT, PAYLOAD, Files
 from ledger.evidence_verify.basics import FORMAT, Doc, encoded, pretty
 from ledger.evidence_verify.bundle import Evidence
 from ledger.evidence_verify.case import case_of, deliverable_of, event_files, money_of
+from ledger.evidence_verify.deal import IN_DEALS_ONLY
+from ledger.evidence_verify.deal_case import TESTIMONY
 from ledger.evidence_verify.limits import not_proven
 from ledger.evidence_verify.report import report_of
 from ledger.evidence_verify.rules import OrderState
@@ -16,6 +18,11 @@ from ledger.evidence_verify.words import signed_part
 CASE, REPORT = "data/case.json", "data/report.html"
 README, BAG_INFO = "README.txt", "bag-info.txt"
 
+READ_FROM_CHAIN = (
+    "The provider read these transfers through the RPC endpoints that it uses and"
+    " signed what it read. Their answers are not part of the log. To be sure, look up each"
+    " transaction on the chain that is named, and compare block, addresses and amount."
+)
 README_TEXT = """Evidence on order {order}
 as of {size} events of the log {origin}
 
@@ -106,6 +113,7 @@ def _messages(evidence: Evidence) -> Files:
         part = signed_part(entry)
         if part is None:
             continue
+        scheme = "Ed25519" if part["signature"].startswith("ed25519:") else "EIP-191"
         name, text = f"data/client/{entry.seq:04d}-{entry.kind}.txt", encoded(part["text"])
         files[name] = text
         listed.append(
@@ -114,7 +122,7 @@ def _messages(evidence: Evidence) -> Files:
                 "kind": entry.kind,
                 "file": name,
                 "sha256": hashlib.sha256(text).hexdigest(),
-                "scheme": "EIP-191 over the bytes of the file",
+                "scheme": f"{scheme} over the bytes of the file",
                 "signature": part["signature"],
                 "signer": part["signer"],
             }
@@ -125,6 +133,7 @@ def _messages(evidence: Evidence) -> Files:
 def _payment(evidence: Evidence, order: OrderState) -> Doc:
     """Return the money with the events that recorded it; the chain itself is not in the bundle."""
     events = [e for e in evidence.events if e.body.get("transfers") or e.kind == "refunded"]
+    events += [e for e in evidence.events if e.kind in IN_DEALS_ONLY and "signature" in e.body]
     return {
         **money_of(order),
         "recorded_in": [
@@ -137,9 +146,7 @@ def _payment(evidence: Evidence, order: OrderState) -> Doc:
             }
             for e in events
         ],
-        "testimony": "The provider read these transfers through the RPC endpoints that it uses and"
-        " signed what it read. Their answers are not part of the log. To be sure, look up each"
-        " transaction on the chain that is named, and compare block, addresses and amount.",
+        "testimony": READ_FROM_CHAIN if order.deal is None else TESTIMONY,
     }
 
 

@@ -181,10 +181,19 @@ def _money_tables(case: Doc) -> str:
         ]
         for t in money["transfers"]
     ]
+    if "payment" in money:
+        return _payment_words(money) + _table(["sum", "amount"], sums, "narrow")
     note = "<p>As the provider read it from the chain. " + _grade(money["grade"]) + "</p>\n"
     titles = ["amount:sum", "stands:stands", "from, to", "transaction"]
     table = _table(titles, rows, "wide") if rows else "<p>No transfer was recorded.</p>\n"
     return note + _table(["sum", "amount"], sums, "narrow") + table
+
+
+def _payment_words(money: Doc) -> str:
+    payment = money["payment"]
+    names = ("chain", "signature", "payer", "destination")
+    pairs = [(name, _code(payment[name])) for name in names if name in payment]
+    return f"<p>{shown(payment['text'])} {_grade(money['grade'])}</p>\n{_pairs(pairs)}"
 
 
 def _place(transfer: Doc) -> str:

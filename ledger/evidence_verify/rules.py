@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.evidence_verify.basics import Bad, Doc, fail, need, usdc
+from ledger.evidence_verify.deal import IN_DEALS_ONLY, PROPOSED, DealState
 from ledger.evidence_verify.money import INCOMING, Money
 from ledger.evidence_verify.shapes import BY_CLIENT, Entry
 from ledger.evidence_verify.words import require_new_words, require_words, signed_part
@@ -21,6 +22,8 @@ NEXT = {
     "confirmed": "refunded",
     "refunded": "",
 }
+PAID_DEAL_NEXT = ["processing", "disputed"]
+BEFORE_DELIVERY = ("quoted", "paid", "processing")
 AWAITING_ACCEPTANCE = ("ready", "posted", "delivered", "delivery_failed")
 AFTER_REFUND = (
     "content_erased", "download_noted", "push_attempted", "payment_", "refund_recorded",
@@ -35,9 +38,10 @@ class OrderState:
     """One order, folded from its events; `step` refuses what the lifecycle forbids."""
 
     def __init__(self, quote: Entry) -> None:
-        need(quote.kind == "quoted", f"an order begins with its quote, not with {quote.kind}")
+        need(quote.kind in ("quoted", PROPOSED), f"an order does not begin with {quote.kind}")
         self.id = quote.stream[len("order/") :]
         self.terms: Doc = quote.body
+        self.deal = DealState(quote.body) if quote.kind == PROPOSED else None
         self.status = "quoted"
         self.entered = {"quoted": quote.ms}
         self.money = Money(quote.body)
@@ -61,6 +65,11 @@ class OrderState:
         return self.dispute is not None and bool(self.dispute["open"])
 
     @property
+    def received(self) -> int:
+        """What was given for the order in all."""
+        return self.money.received + (self.deal.received if self.deal is not None else 0)
+
+    @property
     def content_held(self) -> bool:
         return self.ready is not None and self.ready["content_id"] not in self.erased
 
@@ -68,6 +77,8 @@ class OrderState:
         """Take in the next event, or raise `Bad`."""
         kind, body = entry.kind, entry.body
         self._require_status(kind)
+        if self.deal is not None:
+            self.deal.require(entry, made=self.ready is not None, disputed=self.dispute_open)
         self._require_work(kind, body)
         self._require_delivery(kind, body)
         self._require_dispute(kind, body, entry.ms)
@@ -82,6 +93,10 @@ class OrderState:
 
     def _require_status(self, kind: str) -> None:
         allowed = NEXT[self.status].split(" ")
+        if self.deal is None:
+            need(kind not in IN_DEALS_ONLY, f"{kind} in an order that was quoted")
+        elif self.deal.paid and self.status == "quoted":
+            allowed += PAID_DEAL_NEXT
         need(kind not in NEXT or kind in allowed, f"{self.status} cannot become {kind}")
         after = self.status != "refunded" or kind.startswith(AFTER_REFUND)
         need(after, f"{kind} after the refund")
@@ -120,7 +135,8 @@ class OrderState:
 
     def _require_dispute(self, kind: str, body: Doc, at: int) -> None:
         if kind == "disputed":
-            early = self.status in ("paid", "processing") and at <= self.terms["deliver_by"] * 1000
+            due = self.deal.deliver_by if self.deal is not None else self.terms["deliver_by"]
+            early = self.status in BEFORE_DELIVERY and at <= due * 1000
             need(not early, "disputed before the time to deliver was over")
             need(not self.lapsed, "disputed after the acceptance window")
         if kind in WHILE_DISPUTED:
@@ -133,7 +149,7 @@ class OrderState:
                 need(not dispute["lapsed"], "the time to answer lapsed before")
                 _window(body, dispute["at"], self.terms["answer_window"], at)
             if kind == "dispute_ruled":
-                _fitting(body["outcome"], int(body["amount"]), self.money.received)
+                _fitting(body["outcome"], int(body["amount"]), self.received)
         if kind == "acceptance_lapsed":
             waits = self.status in AWAITING_ACCEPTANCE and not self.dispute_open
             need(waits and not self.lapsed and "ready" in self.entered, "no acceptance window")
@@ -187,6 +203,8 @@ class OrderState:
     def _apply(self, entry: Entry) -> None:
         kind, body, part = entry.kind, entry.body, signed_part(entry)
         self.money.apply(kind, body)
+        if self.deal is not None:
+            self.deal.apply(entry)
         self.said.update([part["text"]] if part else [])
         self.contents.update(content_ids(entry))
         if kind in NEXT:

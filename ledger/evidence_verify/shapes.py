@@ -23,6 +23,20 @@ TEXTS = {
     "digest": re.compile(r"[0-9a-f]{64}", re.ASCII),
     "id": re.compile(r"[0-9a-f]{32}", re.ASCII),
     "signature": re.compile(r"0x[0-9a-f]{130}", re.ASCII),
+    "party_signature": re.compile(r"0x[0-9a-f]{130}|ed25519:[0-9a-f]{128}", re.ASCII),
+    "wallet": re.compile(r"0x[0-9a-f]{40}|[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII),
+    "side": re.compile(
+        r"0x[0-9a-f]{40}"
+        r"|(?!0[xX][0-9a-fA-F]{40}\Z|(?i:provider|workers)\Z)[A-Za-z0-9._-]{1,64}",
+        re.ASCII,
+    ),
+    "key58": re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}", re.ASCII),
+    "signature58": re.compile(r"[1-9A-HJ-NP-Za-km-z]{64,88}", re.ASCII),
+    "transaction": re.compile(r"(?=.{,1644}\Z)[A-Za-z0-9+/]{4,1644}={0,2}", re.ASCII),
+    "uuid": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII),
+    "named": re.compile(r".{1,64}", re.DOTALL),
+    "as_signed": re.compile(r"signed"),
+    "as_settled": re.compile(r"settled"),
     "micros": re.compile(r"0|[1-9][0-9]{0,29}", re.ASCII),
     "origin": re.compile(r"[A-Za-z0-9._/-]{1,160}", re.ASCII),
     "vkey": re.compile(r"\S+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+"),
@@ -42,12 +56,13 @@ NUMBERS = {
     "index": (0, 2**31 - 1),
     "bytes": (0, 2**40 - 1),
     "stars": (1, 5),
+    "basis_points": (0, 10_000),
     "success": (200, 299),
     "http": (100, 599),
 }
 
 PARTS = {
-    "client": "text:signed signature:signature signer:address",
+    "client": "text:signed signature:party_signature signer:wallet",
     "transfer": (
         "chain:chain tx_hash:hash ordinal:index log_index:index block_number:number"
         " block_hash:hash block_time:time sender:address recipient:address amount:micros"
@@ -60,6 +75,7 @@ PARTS = {
 
 FINALITY = "sealed/safe/finalized"
 PURPOSE = "log/wallet/payment"
+KNOWN = "proven:token/signature/open"
 KINDS = {
     "quoted": (
         "service:text client:account price:micros chain:chain token:address"
@@ -120,6 +136,30 @@ KINDS = {
         "position:place leaf:digest sender:provider/client"
         " said:received/read/processed/rejected content_hash?:digest receiver:client"
     ),
+    "order_proposed": (
+        "service:text conversation:uuid agent:uuid agent_wallet:side client:account price:micros"
+        " price_athr?:micros chain:chain token:key58 payment_address?:account"
+        " commission_bps:basis_points pay_by:time delivery_seconds:seconds deadline?:time"
+        " acceptance_window:seconds answer_window:seconds refund_policy:digest arbiter?:address"
+        f" description_id:id offer?:text {KNOWN}"
+    ),
+    "order_countered": f"price?:micros delivery_seconds?:seconds text_id:id {KNOWN}",
+    "order_declined": f"reason_id?:id {KNOWN}",
+    "order_cancelled": f"by:agent/client reason_id?:id {KNOWN}",
+    "payment_authorized": (
+        "chain:chain mint:key58 recipient:key58 source:key58 destination:key58 payer:key58"
+        " named_payer?:named signature:signature58 transaction:transaction method:USDC/ATHR"
+        " due:micros amount:micros commission:micros payout:micros grade:as_signed"
+        f" awaits:nothing/settlement seen_slot?:number {KNOWN}"
+    ),
+    "payment_settled": (
+        "signature:signature58 slot:number grade:as_settled finality:confirmed/finalized"
+    ),
+    "payment_voided": (
+        "signature:signature58 reason:refused/failed/expired cause:funds/blockhash/other"
+        " detail?:text"
+    ),
+    "order_reviewed": f"rating:stars comment_id?:id {KNOWN}",
 }
 """The kinds of an order's events: field and type, `?` where it may be absent, `*` for a list."""
 
@@ -138,12 +178,14 @@ LOG_KINDS = {
 
 BY_CLIENT = {
     "notice_accepted", "confirmed", "disputed", "payment_claimed", "dispute_withdrawn",
-    "receipt_recorded",
+    "receipt_recorded", "order_countered", "order_declined", "order_cancelled",
+    "payment_authorized", "order_reviewed",
 }  # fmt: skip
 BY_SYSTEM = {
     "expired", "paid", "refunded", "payment_claim_closed", "payment_partial", "payment_overpaid",
     "payment_late", "payment_finalized", "payment_orphaned", "payment_restored",
-    "refund_recorded", "acceptance_lapsed", "answer_lapsed", "chain_bound",
+    "refund_recorded", "acceptance_lapsed", "answer_lapsed", "chain_bound", "payment_settled",
+    "payment_voided",
 }  # fmt: skip
 
 ENVELOPE = (

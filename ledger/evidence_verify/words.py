@@ -133,6 +133,7 @@ def require_words(entry: Entry, order_id: str, paid: set[str]) -> None:
     elif entry.kind == "command_refused":
         need(body["command"] == "accept_notice", "a refusal that is not documented")
     elif FORMS[entry.kind] is NOTICES:
+        need(part["signer"].startswith("0x"), "a notice is signed by the EVM wallet that paid")
         _notice(said, body, part["signer"])
         counted = entry.kind == "payment_claimed" or body.get("tx_hash") in paid
         need(counted, "a notice was accepted for a transaction that pays nothing here")

@@ -53,6 +53,26 @@ from ledger.cursor_events import (
     Place,
     Tries,
 )
+from ledger.deal_commands import (
+    AuthorizePayment,
+    CancelOrder,
+    CounterOffer,
+    DeclineOrder,
+    ProposeOrder,
+    ReviewOrder,
+    SettlePayment,
+    VoidPayment,
+)
+from ledger.deal_events import (
+    OrderCancelled,
+    OrderCountered,
+    OrderDeclined,
+    OrderProposed,
+    OrderReviewed,
+    PaymentAuthorized,
+    PaymentSettled,
+    PaymentVoided,
+)
 from ledger.decide import OrderCommand, decide
 from ledger.decision import Claimed, Decision
 from ledger.entry import SignedEvent
@@ -68,6 +88,13 @@ from ledger.log_events import (
     LogOpened,
     PaymentUnattributed,
     PolicySet,
+)
+from ledger.market_events import (
+    AgentRegistered,
+    AgentUpdated,
+    ConversationStarted,
+    MessagePosted,
+    Proven,
 )
 from ledger.order import Order, Status
 from ledger.order_events import (
@@ -106,6 +133,7 @@ from ledger.payment_events import (
     RefundRecorded,
 )
 from ledger.values import ZERO_ADDRESS, OrderId, UnixMs, order_stream
+from tests.support.solana_keys import MINT, SOLANA, Payment, SolanaKey
 
 ORDER_ID: Final = OrderId("ivxp-00000000-0000-4000-8000-000000000001")
 STREAM: Final = order_stream(ORDER_ID)
@@ -522,6 +550,189 @@ ORDERS_IN: Final[Mapping[Status, tuple[Order, ...]]] = {
 """Every status, with and without what further conditions ask for: money, content."""
 
 
+# Orders of the marketplace: offered in a conversation, paid on Solana
+
+AGENT_KEY: Final = SolanaKey("agent")
+BUYER: Final = SolanaKey("buyer")
+MARKET: Final = SolanaKey("market")
+AGENT: Final = "00000000-0000-4000-8000-00000000000a"
+TALK: Final = "00000000-0000-4000-8000-00000000000c"
+MESSAGE: Final = "00000000-0000-4000-8000-00000000000e"
+COMMISSION_BPS: Final = 1_000
+DELIVERY_SECONDS: Final = 3_600
+
+ACCOUNTS: Final[Mapping[str, str]] = {
+    BUYER.address: BUYER.account,
+    CLIENT.address: CLIENT.account,
+    "somebody": "aether:open:somebody",
+}
+"""A wallet of each kind: Solana, EVM, and a word that proves nothing."""
+
+
+def offer(client: str = BUYER.account, **changes: object) -> OrderProposed:
+    """Return the terms that the agent offers."""
+    offered = OrderProposed(
+        service="code_review",
+        conversation=TALK,
+        agent=AGENT,
+        agent_wallet=AGENT_KEY.address,
+        client=client,
+        price=PRICE,
+        chain=SOLANA,
+        token=MINT,
+        payment_address=MARKET.account,
+        commission_bps=COMMISSION_BPS,
+        pay_by=PAY_BY,
+        delivery_seconds=DELIVERY_SECONDS,
+        acceptance_window=ACCEPTANCE_WINDOW,
+        answer_window=ANSWER_WINDOW,
+        refund_policy=digest_of("refund policy"),
+        arbiter=ARBITER.address,
+        description_id=content_id("description"),
+        proven="token",
+    )
+    return offered.model_copy(update=changes)
+
+
+def propose(terms: OrderProposed | None = None) -> ProposeOrder:
+    commit = {"description": digest_of("commitment of the description")}
+    return ProposeOrder(terms or offer(), commit, QUOTED_AT)
+
+
+def paid_with(
+    amount: int = PRICE,
+    *,
+    due: int | None = None,
+    method: Literal["USDC", "ATHR"] = "USDC",
+    awaits: Literal["nothing", "settlement"] = "nothing",
+    by: SolanaKey = BUYER,
+    blockhash: bytes = b"\x07" * 32,
+    bps: int = COMMISSION_BPS,
+) -> PaymentAuthorized:
+    """Return what is recorded of a transfer that a payer signed; another blockhash, another one."""
+    payment = Payment(by, MARKET.address, amount, blockhash=blockhash)
+    commission = amount * bps // 10_000
+    return PaymentAuthorized(
+        chain=SOLANA,
+        mint=MINT,
+        recipient=MARKET.address,
+        source=payment.of,
+        destination=payment.to,
+        payer=by.address,
+        named_payer=by.address,
+        signature=payment.signature(),
+        transaction=payment.build(),
+        method=method,
+        due=amount if due is None else due,
+        amount=amount,
+        commission=commission,
+        payout=amount - commission,
+        grade="signed",
+        awaits=awaits,
+        proven="token",
+    )
+
+
+def counter_offer(
+    wallet: str = BUYER.address, *, proven: Proven = "token", now: UnixMs = NOW
+) -> CounterOffer:
+    commit = {"text": digest_of("commitment of the wish")}
+    return CounterOffer(wallet, proven, PRICE - 1, 60, content_id("wish"), commit, now)
+
+
+def decline(wallet: str = BUYER.address, *, now: UnixMs = NOW) -> DeclineOrder:
+    return DeclineOrder(wallet, "token", now)
+
+
+def cancel(wallet: str = AGENT_KEY.address, *, now: UnixMs = NOW) -> CancelOrder:
+    return CancelOrder(wallet, "token", now)
+
+
+def authorize(
+    payment: PaymentAuthorized | None = None, *, wallet: str = BUYER.address, now: UnixMs = NOW
+) -> AuthorizePayment:
+    return AuthorizePayment(wallet, payment or paid_with(), now)
+
+
+def settle(payment: PaymentAuthorized | None = None, *, now: UnixMs = NOW) -> SettlePayment:
+    return SettlePayment((payment or paid_with()).signature, 77, "finalized", now)
+
+
+def void(
+    payment: PaymentAuthorized | None = None,
+    *,
+    reason: Literal["refused", "failed", "expired"] = "expired",
+    detail: str | None = None,
+    now: UnixMs = NOW,
+) -> VoidPayment:
+    cause: Literal["funds", "blockhash"] = "blockhash" if reason == "expired" else "funds"
+    return VoidPayment((payment or paid_with()).signature, reason, cause, detail, now)
+
+
+def review(wallet: str = BUYER.address, *, rating: int = 5, now: UnixMs = NOW) -> ReviewOrder:
+    return ReviewOrder(wallet, "token", rating, now)
+
+
+def proposed_order(terms: OrderProposed | None = None) -> Order:
+    return obey(None, propose(terms))
+
+
+def countered_order() -> Order:
+    return obey(proposed_order(), counter_offer())
+
+
+def declined_order() -> Order:
+    return obey(proposed_order(), decline())
+
+
+def cancelled_order() -> Order:
+    return obey(proposed_order(), cancel())
+
+
+def authorized_order() -> Order:
+    """Return an order whose payer's word alone counts: it is paid."""
+    return obey(proposed_order(), authorize())
+
+
+def awaiting_order() -> Order:
+    """Return an order that counts as paid only once the chain took the transfer."""
+    return obey(proposed_order(), authorize(paid_with(awaits="settlement")))
+
+
+def settled_order() -> Order:
+    return obey(awaiting_order(), settle())
+
+
+def voided_order() -> Order:
+    """Return an order whose payment is void before it counted: it may be paid anew."""
+    return obey(awaiting_order(), void())
+
+
+def voided_paid_order() -> Order:
+    """Return an order whose payment counted and is void since."""
+    return obey(authorized_order(), void())
+
+
+def worked_deal() -> Order:
+    return obey(authorized_order(), start())
+
+
+def ready_deal() -> Order:
+    return obey(authorized_order(), hand_in())
+
+
+def delivered_deal() -> Order:
+    return obey(ready_deal(), collect("party"))
+
+
+def failed_deal() -> Order:
+    return obey(worked_deal(), fail())
+
+
+def reviewed_order() -> Order:
+    return obey(delivered_deal(), review())
+
+
 # One event of every kind, with all of its optional fields
 
 _NOTICE: Final = CLIENT.text(f"Order: {ORDER_ID} | Payment: {tx('a')}")
@@ -618,6 +829,52 @@ ORDER_SAMPLES: Final[tuple[Event, ...]] = (
         content_hash=RAW,
         receiver=CLIENT.text("processed"),
     ),
+    offer(
+        price_athr=PRICE * 2,
+        deadline=DELIVER_BY,
+        offer="code review, one file",
+    ),
+    OrderCountered(
+        price=PRICE - 1, delivery_seconds=60, text_id=content_id("wish"), proven="signature"
+    ),
+    OrderDeclined(reason_id=content_id("reason"), proven="open"),
+    OrderCancelled(by="agent", reason_id=content_id("reason"), proven="token"),
+    paid_with().model_copy(update={"seen_slot": 76}),
+    PaymentSettled(signature=paid_with().signature, slot=77, grade="settled", finality="confirmed"),
+    PaymentVoided(
+        signature=paid_with().signature, reason="failed", cause="funds", detail="no funds"
+    ),
+    OrderReviewed(rating=4, comment_id=content_id("comment"), proven="token"),
+)
+
+MARKET_SAMPLES: Final[tuple[Event, ...]] = (
+    AgentRegistered(
+        owner=AGENT_KEY.address,
+        profile_id=content_id("profile"),
+        services_id=content_id("services"),
+        endpoint_id=content_id("agent's endpoint"),
+        proven="signature",
+    ),
+    AgentUpdated(
+        profile_id=content_id("newer profile"),
+        services_id=content_id("newer services"),
+        listed=False,
+        proven="token",
+    ),
+    ConversationStarted(
+        agent=AGENT,
+        agent_wallet=AGENT_KEY.address,
+        client_wallet=CLIENT.address,
+        client_type="person",
+        proven="open",
+    ),
+    MessagePosted(
+        message=MESSAGE,
+        sender="agent",
+        text_id=content_id("words"),
+        attachments_id=content_id("attachments"),
+        proven="token",
+    ),
 )
 
 LOG_SAMPLES: Final[tuple[Event, ...]] = (
@@ -696,5 +953,5 @@ CURSOR_SAMPLES: Final[tuple[Event, ...]] = (
 )
 
 SAMPLES: Final[Mapping[str, Event]] = {
-    e.kind: e for e in (*ORDER_SAMPLES, *LOG_SAMPLES, *CURSOR_SAMPLES)
+    e.kind: e for e in (*ORDER_SAMPLES, *LOG_SAMPLES, *CURSOR_SAMPLES, *MARKET_SAMPLES)
 }

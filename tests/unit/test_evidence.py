@@ -86,6 +86,7 @@ from ledger.evidence_verify.trees import (
 )
 from ledger.evolve import fold
 from ledger.log_events import KeyAdded, KeyRevoked, LogEvent
+from ledger.market_events import AgentEvent, ConversationEvent
 from ledger.order import NEXT
 from ledger.order_events import (
     DeliverableCollected,
@@ -375,7 +376,9 @@ def test_each_kind_has_the_fields_and_the_actor_of_its_class(kind: str) -> None:
     if kind == "payment_unattributed":  # other people's money is no evidence
         assert kind not in LOG_KINDS
         return
-    if event_class in get_args(CursorAct):  # who read when is no part of an order
+    others = (CursorAct, AgentEvent, ConversationEvent)
+    if any(event_class in get_args(family) for family in others):
+        # Who read when is no part of an order, nor is what was said before it.
         assert kind not in {**KINDS, **LOG_KINDS}
         return
     known = KINDS if event_class in get_args(OrderEvent) else LOG_KINDS
@@ -817,15 +820,18 @@ def test_a_list_of_redactions_is_read(text: str) -> None:
 
 
 def test_unknown_redactions_are_refused() -> None:
-    with pytest.raises(Exception, match="redact: is a comma list of client_name"):
+    with pytest.raises(Exception, match="redact: is a comma list of client_name, comment"):
         parse_redactions("description,price")
     assert {
         "client_name",
+        "comment",
         "contact_endpoint",
         "deliverable",
         "delivery_endpoint",
         "description",
+        "reason",
         "statement",
+        "text",
     } == REDACTABLE
 
 

@@ -1,0 +1,1 @@
+"""The marketplace: its own HTTP contract over the same ledger."""

@@ -1,0 +1,128 @@
+"""Settling signed transfers: send them, and see what became of them. Silence decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from api.keys import LEDGER, VIEWS
+from api.solana_link import SOLANA, recognised
+from api.sync import execute
+from ledger.deal_commands import SettlePayment, VoidPayment
+from ledger.deal_events import PaymentAuthorized
+from ledger.errors import ChainUnavailable
+from ledger.solana_rpc import Failed, Landed, NotSubmitted, SolanaRpc, TransactionStatus
+from ledger.solana_wire import base58_of, read_transaction, transaction_bytes
+from projections.work import WorkKind
+
+ANSWER_SECONDS: Final = 15.0
+"""How long an accepting client is kept waiting for the chain."""
+LOOK_SECONDS: Final = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+async def settle_payments(app: web.Application) -> None:
+    """Look once at every transfer that is still to settle."""
+    if app[SOLANA].rpc is None:
+        return
+    for page in app[VIEWS].all_work(WorkKind.SETTLEMENT):
+        for work in page:
+            try:
+                await _look(app, work.order_id)
+            except ChainUnavailable as error:
+                _log.info("settlement waits", detail=error.message)
+                return
+
+
+async def settle_now(app: web.Application, order_id: str) -> None:
+    """Send a transfer that was just recorded, and follow it for a while.
+
+    Whatever is still open then, or if the chain falls silent, the loop goes on with.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            if await _begin(app, order_id):
+                while await _look(app, order_id):  # noqa: ASYNC110 - nothing tells of a new block
+                    await asyncio.sleep(LOOK_SECONDS)
+    except (TimeoutError, ChainUnavailable):
+        _log.info("a transfer is left to the loop")
+
+
+async def _begin(app: web.Application, order_id: str) -> bool:
+    """Send a transfer for the first time; return whether it is open then.
+
+    What the node refuses now was never passed on by us, so it can be void at once. Later that
+    would have to be proven: an earlier attempt may still be on its way.
+    """
+    payment = await _open_payment(app, order_id)
+    if payment is None:
+        return False
+    sent = await (await recognised(app)).send(payment.transaction)
+    if not isinstance(sent, NotSubmitted) or sent.cause == "blockhash":
+        return True
+    now = app[LEDGER].clock()
+    await execute(
+        app, order_id, VoidPayment(payment.signature, "refused", sent.cause, sent.reason, now)
+    )
+    return False
+
+
+async def _look(app: web.Application, order_id: str) -> bool:
+    """Ask for a transfer once, and send it (again) where the chain has not seen it.
+
+    Returns whether it is still open. A crash anywhere here leaves it to be asked for again: the
+    chain takes the same signed transfer at most once.
+    """
+    payment = await _open_payment(app, order_id)
+    if payment is None:
+        return False
+    rpc = await recognised(app)
+    found = await rpc.status(payment.signature)
+    command = _outcome(app, payment, found)
+    if command is None and not isinstance(found, Landed):
+        command = await _send(app, rpc, payment)
+    if command is None:
+        return True
+    await execute(app, order_id, command)
+    return False
+
+
+async def _open_payment(app: web.Application, order_id: str) -> PaymentAuthorized | None:
+    order = await app[LEDGER].order(order_id)
+    deal = order.deal if order is not None else None
+    if deal is None or deal.authorization is None or deal.settled is not None:
+        return None
+    return deal.authorization
+
+
+def _outcome(
+    app: web.Application, payment: PaymentAuthorized, found: TransactionStatus
+) -> SettlePayment | VoidPayment | None:
+    now = app[LEDGER].clock()
+    match found:
+        case Landed(finality="confirmed", slot=slot):
+            return SettlePayment(payment.signature, slot, "confirmed", now)
+        case Landed(finality="finalized", slot=slot):
+            return SettlePayment(payment.signature, slot, "finalized", now)
+        case Failed():
+            return VoidPayment(payment.signature, "failed", "other", found.reason, now)
+        case _:
+            return None
+
+
+async def _send(
+    app: web.Application, rpc: SolanaRpc, payment: PaymentAuthorized
+) -> VoidPayment | None:
+    """Send a transfer; void it only where it is proven that it moved nothing and never will."""
+    now, signature = app[LEDGER].clock(), payment.signature
+    sent = await rpc.send(payment.transaction)
+    if not isinstance(sent, NotSubmitted):
+        return None
+    blockhash = base58_of(read_transaction(transaction_bytes(payment.transaction)).blockhash)
+    if await rpc.can_never_land(signature, blockhash, seen_at_slot=payment.seen_slot or 0):
+        return VoidPayment(signature, "expired", sent.cause, sent.reason, now)
+    return None

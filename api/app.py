@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import structlog
 from aiohttp import web
 
@@ -19,6 +18,7 @@ from api.aether.routes import MARKET_ROUTES
 from api.auth import AUTH_ROUTES, require_role
 from api.background import Background
 from api.catalog import load_catalog, load_handlers
+from api.chain_link import bind_chain, connect_chain
 from api.config import Settings
 from api.cors import Cors
 from api.errors import errors_as_json
@@ -32,7 +32,6 @@ from api.ivxp.routes import IVXP_ROUTES
 from api.keys import (
     BACKGROUND,
     CATALOG,
-    CHAIN,
     CHALLENGES,
     FOLLOWERS,
     HAND_OUTS,
@@ -46,7 +45,6 @@ from api.keys import (
     SETTINGS,
     TOKENS,
     VIEWS,
-    ChainLink,
 )
 from api.leases import Leases
 from api.limits import Limits
@@ -54,10 +52,12 @@ from api.log.admin import ADMIN_ROUTES
 from api.log.evidence import MAKING
 from api.log.held import add_consistency, compare_head
 from api.log.routes import LOG_ROUTES
+from api.market_words import MARKET_WORD_ROUTES
 from api.openapi import OPENAPI_ROUTES
 from api.opening import ledger_config, open_tokens
 from api.ops import OPS_ROUTES
 from api.orders import ORDER_ROUTES
+from api.payouts import PAYOUT_ROUTES
 from api.quoter import QUOTERS, SCREEN, Quoters, Screen
 from api.routes import Route, register
 from api.signin import Challenges
@@ -75,10 +75,6 @@ from api.workers.retention import erase_overdue
 from api.workers.settlement import settle_payments
 from api.workers.windows import close_lapsed
 from api.workers.witnesses import follow_witnesses, meet_witnesses
-from ledger.chain import Chain
-from ledger.errors import ChainUnavailable
-from ledger.log_events import ChainBound
-from ledger.rpc import RpcEndpoint, RpcPool
 from ledger.service import Clock, Ledger, LedgerConfig, system_clock
 from projections.feed_reader import FeedReader
 from projections.market_reader import MarketReader
@@ -95,6 +91,8 @@ ROUTES: Final[list[Route]] = [
     *ORDER_ROUTES,
     *FEED_ROUTES,
     *MARKET_ROUTES,
+    *MARKET_WORD_ROUTES,
+    *PAYOUT_ROUTES,
     *OPS_ROUTES,
     *OPENAPI_ROUTES,
 ]
@@ -147,7 +145,7 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     # What the witnesses hold is asked before the ledger opens, and compared before it is added to.
     opening = (meet_witnesses, _with(config), follow_witnesses)
     app.cleanup_ctx.append(
-        _parts(*opening, _quoters, _chain, connect_solana, _loops, push_loop, scan_loop)
+        _parts(*opening, _quoters, connect_chain, connect_solana, _loops, push_loop, scan_loop)
     )
     return app
 
@@ -202,53 +200,6 @@ async def _quoters(app: web.Application) -> AsyncIterator[None]:
     """Be able to ask quoters elsewhere."""
     async with app[QUOTERS].connected():
         yield
-
-
-async def _chain(app: web.Application) -> AsyncIterator[None]:
-    """Connect the chain, if one is configured, and recognise it."""
-    settings = app[SETTINGS]
-    if not settings.rpc_urls:
-        _log.warning("no RPC_URLS: payments are disabled")
-        app[CHAIN] = ChainLink(None)
-        yield
-        return
-    async with aiohttp.ClientSession(trust_env=False) as session:
-        endpoints = [
-            RpcEndpoint(url, session, timeout_s=settings.rpc_timeout) for url in settings.rpc_urls
-        ]
-        chain = Chain(
-            RpcPool(endpoints),
-            chain_id=settings.chain_id,
-            token=settings.token,
-            payment_address=settings.payment_address,
-            min_confirmations=settings.min_confirmations,
-            safe_above_micros=settings.safe_above_micros,
-        )
-        app[CHAIN] = ChainLink(chain)
-        await bind_chain(app)
-        yield
-
-
-async def bind_chain(app: web.Application) -> None:
-    """Record or compare the chain, or raise `Misconfigured`: at the start that ends the service.
-
-    A silent chain is tried again by the loop. If it turns out to be a wrong one, no payment is
-    looked up there: notices stay pending.
-    """
-    link, settings = app[CHAIN], app[SETTINGS]
-    if link.chain is None or link.bound:
-        return
-    try:
-        await link.chain.check_identity()
-        genesis, head = await link.chain.first_contact()
-    except ChainUnavailable as error:
-        _log.warning("the chain does not answer", detail=error.message)
-        return
-    bound = ChainBound(
-        chain=settings.chain, genesis_hash=genesis, token=settings.token, block_number=head
-    )
-    await app[LEDGER].bind_chain(bound)
-    link.bound = True
 
 
 def while_open(

@@ -10,6 +10,7 @@ from typing import Final
 from ledger.audit_report import CLEAN, Problems
 from ledger.batch import content_of
 from ledger.content import DELIVERABLE, commitment, digests_of
+from ledger.deal_events import OrderProposed
 from ledger.entry import SignedEvent
 from ledger.order_events import ContentErased, DeliverableReady, OrderQuoted
 from ledger.store_sqlite import ContentRow
@@ -37,7 +38,7 @@ class StreamContent:
             if name in signed.commit:
                 self.commitments.setdefault(content_id, signed.commit[name])
         match signed.event:
-            case OrderQuoted():
+            case OrderQuoted() | OrderProposed():
                 self.service = signed.event.service
             case DeliverableReady():
                 self.ready[signed.event.content_id] = signed.event

@@ -178,7 +178,7 @@ def c08_dispute(order: Order, signed: SignedEvent) -> Iterator[str]:
                 opened = order.dispute.opened_at
                 yield from _window(event.window_ended, opened, order.terms.answer_window, at)
             if isinstance(event, DisputeRuled):
-                yield from c08_ruling(event, order.money.received)
+                yield from c08_ruling(event, order.received)
         case _:
             return
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Final
 
+from ledger import audit_deals as deals
 from ledger import audit_money as money
 from ledger import audit_orders as orders
 from ledger import order_events as e
 from ledger import payment_events as p
+from ledger.deal_events import PaymentAuthorized
 from ledger.entry import SignedEvent
 from ledger.event import Event
 from ledger.order import Order
@@ -68,6 +70,14 @@ RULES: Final[tuple[tuple[str, Rule, tuple[type[Event], ...]], ...]] = (
     ),
     ("C14", orders.c14_expiry, (e.QuoteExpired,)),
     ("C29", money.c29_refund, (p.RefundRecorded,)),
+    (
+        "C08",
+        deals.c08_family,
+        (*deals.DEAL_KINDS, *deals.NEVER_IN_DEALS, e.ProcessingStarted),
+    ),
+    ("C08", deals.c08_deal, deals.DEAL_KINDS),
+    ("C13", deals.c13_deal, (PaymentAuthorized,)),
+    ("C16", deals.c16_deal, (PaymentAuthorized,)),
 )
 """Besides these, every event is judged by `c08_next_status`, and an erasure by `c08_erasure`."""
 

@@ -13,6 +13,7 @@ from typing import Final, get_args
 
 from ledger import audit_entries as entries
 from ledger import audit_keys as keys
+from ledger import audit_market as market
 from ledger import audit_orders as orders
 from ledger import audit_parties as parties
 from ledger.audit_content import (
@@ -34,6 +35,7 @@ from ledger.audit_signatures import AT_ONCE, JudgeAll, Verify, wrong_signatures
 from ledger.audit_span import Folded, Span
 from ledger.audit_texts import c04_key_words, c16_said_once
 from ledger.cursor_events import CursorAct, CursorState
+from ledger.deal_events import OrderProposed
 from ledger.entry import SignedEvent
 from ledger.evolve import evolve
 from ledger.log_events import LogEvent
@@ -47,6 +49,7 @@ _PROGRESS_STEP: Final = 256
 
 _OF_LOG: Final = frozenset(get_args(LogEvent))
 _OF_ORDER: Final = frozenset(get_args(OrderEvent))
+_BEGINS_AN_ORDER: Final = (OrderQuoted, OrderProposed)
 
 _OF_EVERY_ENTRY: Final = ("C01", "C02", "C04", "C08", "C30")
 _OF_EVERY_STEP: Final = ("C06", "C07", "C12", "C27")
@@ -96,8 +99,13 @@ class StreamPass:
         log_keys: LogKeys | None,
         content: Content | None = None,
         steps: Steps = ALL_STEPS,
+        *,
+        whole: bool = True,
     ) -> None:
-        """`content` is the table beside the log, or None where the auditor was given none."""
+        """`content` is the table beside the log, or None where the auditor was given none.
+
+        `whole` is False where the file holds one order alone.
+        """
         self.folded = Folded()
         self._db = db
         self._book = book
@@ -105,6 +113,7 @@ class StreamPass:
         self._closed_at = log_keys.closed_at if log_keys is not None else None
         self._steps = steps
         self._claims = Claims(db)
+        self._lookup = market.Lookup(db, steps.open_entry, whole=whole)
         self._content = content
         self._waiting: list[tuple[int, Parts]] = []
         self._entries = self._steps_made = self._changes = 0
@@ -194,8 +203,10 @@ class StreamPass:
             self._log_step(stream, signed, found)
         elif is_cursor(stream.name):
             self._cursor_step(stream, signed, position, found)
+        elif market.is_market(stream.name):
+            self._market_step(stream, signed, position, found)
         else:
-            self._order_step(stream, signed, found)
+            self._order_step(stream, signed, position, found)
         stream.seq, stream.leaf, stream.position = signed.seq, signed.leaf.hex(), position
         stream.content.add(signed)
 
@@ -217,13 +228,27 @@ class StreamPass:
         found("C08", c08_cursor(stream.cursor, event, signed.seq, position, signed.at))
         stream.cursor = event.state
 
-    def _order_step(self, stream: _Stream, signed: SignedEvent, found: Found) -> None:
+    def _market_step(
+        self, stream: _Stream, signed: SignedEvent, position: int, found: Found
+    ) -> None:
+        event, content = signed.event, stream.content
+        found("C08", market.c08_market(stream.name, event, stream.kinds))
+        found("C08", market.c08_its_agent(event, position, self._lookup))
+        if isinstance(event, ContentErased):
+            found("C08", market.c08_erased(event, content.fields, content.erased))
+        stream.kinds.add(event.kind)
+
+    def _order_step(
+        self, stream: _Stream, signed: SignedEvent, position: int, found: Found
+    ) -> None:
         event, kind, order = signed.event, type(signed.event), stream.order
-        if kind not in _OF_ORDER or (order is None and kind is not OrderQuoted):
+        if kind not in _OF_ORDER or (order is None and kind not in _BEGINS_AN_ORDER):
             found("C08", [f"{event.kind} has no place here in the stream {stream.name!r}"])
             return
         stream.order = evolve(order, signed)
         if order is None:
+            found("C08", market.c08_its_agent(event, position, self._lookup))
+            found("C08", market.c08_its_conversation(event, position, self._lookup))
             return
         self._changes += 1
         if problems := orders.c08_next_status(order, event):
@@ -234,7 +259,7 @@ class StreamPass:
             known = frozenset(stream.content.fields)
             found("C08", orders.c08_erasure(order, event, known))
         if isinstance(event, ReceiptRecorded):
-            found("C08", c08_receipt(order, signed, self._at(event.position)))
+            found("C08", c08_receipt(order, signed, self._lookup.at(event.position)))
         text = parties.text_of(event)
         if text is not None:
             self._book.made("C16", 4)
@@ -242,12 +267,6 @@ class StreamPass:
             found("C16", parties.c16_signer(order, event, text))
             found("C16", parties.c16_text(order, event))
             found("C16", c16_said_once(order, signed))
-
-    def _at(self, position: int) -> SignedEvent | None:
-        query = "SELECT state FROM stored_events WHERE rowid=?"
-        row = self._db.execute(query, (position,)).fetchone()
-        opened = self._steps.open_entry(row[0]) if row and type(row[0]) is bytes else None
-        return opened.parts.signed if opened is not None and opened.parts is not None else None
 
     def _end(self, stream: _Stream | None) -> None:
         """Compare the stream's content with what its events recorded."""

@@ -24,6 +24,7 @@ from ledger.order_events import (
     ProcessingStarted,
     PushAttempted,
 )
+from ledger.values import UnixMs
 
 
 def start_processing(order: Order, command: StartProcessing) -> Decision:
@@ -126,15 +127,22 @@ def erase_content(order: Order, command: EraseContent) -> Decision:
         msg = "content is kept while a dispute is open"
         raise Rejected(msg, code="DISPUTE_HOLD")
     unfinished = order.status is Status.DELIVERY_FAILED and order.deliverable is None
-    ended = order.deal is not None and order.deal.ended is not None
     waits = order.status in (Status.QUOTED, Status.PAID, Status.PROCESSING)
-    if unfinished or (waits and not ended):
+    if unfinished or (waits and not _is_over(order, command.now)):
         msg = "the work, or work that may yet be paid for, needs the client's words"
         raise Rejected(msg, details={"status": str(order.status)})
     new = tuple(c for c in command.content_ids if c not in order.erased)
     if not new:
         return Decision()
     return decided(ContentErased(content_ids=new, reason=command.reason))
+
+
+def _is_over(order: Order, now: UnixMs) -> bool:
+    """Whether an offer of the marketplace was declined, taken back, or left to lapse unpaid."""
+    deal = order.deal
+    if deal is None or deal.authorization is not None:
+        return False
+    return deal.ended is not None or now > order.terms.pay_by * 1000
 
 
 def require_paid(order: Order) -> None:

@@ -246,6 +246,10 @@ class Ledger:
         """Return the events of an order, in order."""
         return [Placed(p, read_entry(e)) for p, e in self.store.read_stream(order_stream(order_id))]
 
+    def read_stream(self, stream: str) -> list[Placed]:
+        """Return the events of any stream, in order."""
+        return [Placed(p, read_entry(e)) for p, e in self.store.read_stream(stream)]
+
     def key_events(self) -> list[Placed]:
         """Return the events that say which keys speak for the log, in order."""
         rows = self.store.read_kinds(LOG_STREAM, KEY_KINDS)

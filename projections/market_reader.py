@@ -157,6 +157,15 @@ class MarketReader:
         found = self._db.execute(query, (*sides.values(), *values, limit, offset))
         return [row[0] for row in found]
 
+    def paid(self, after: tuple[int, str], limit: int) -> list[tuple[int, str]]:
+        """Return when orders came to count as paid (Unix ms), and their ids, oldest first."""
+        rows = self._db.execute(
+            "SELECT paid_ms, order_id FROM deals WHERE (paid_ms, order_id) > (?,?)"
+            " ORDER BY paid_ms, order_id LIMIT ?",
+            (*after, limit),
+        )
+        return [(row[0], row[1]) for row in rows]
+
     def delivered_in(self, conversation: str) -> list[str]:
         """Return the orders of a conversation that were delivered, in that order."""
         rows = self._db.execute(

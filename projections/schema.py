@@ -148,7 +148,7 @@ def m007_feeds(db: Database) -> None:
 
 @migrations()
 def m008_market(db: Database) -> None:
-    """Show the marketplace: agents, conversations, messages, deals. The rows are made anew."""
+    """Show the marketplace. No earlier event belongs in these tables, so nothing is made anew."""
     db.execute(
         "CREATE TABLE agents (agent TEXT PRIMARY KEY, owner TEXT NOT NULL,"
         " profile_id TEXT NOT NULL, services_id TEXT, listed INTEGER NOT NULL,"
@@ -182,6 +182,7 @@ def m008_market(db: Database) -> None:
     db.execute("CREATE INDEX deals_of_agent_wallet ON deals (agent_wallet, created_ms)")
     db.execute("CREATE INDEX deals_in ON deals (conversation)")
     db.execute("CREATE INDEX deals_of_agent ON deals (agent)")
+    db.execute("CREATE INDEX deals_paid ON deals (paid_ms, order_id)")
     db.table("orders").add_column("market", int, not_null_default=0)
 
 

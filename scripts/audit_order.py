@@ -173,7 +173,8 @@ class _OrderAudit:
     def fold(self, placed: Sequence[Placed], nodes: Nodes | None) -> None:
         """Judge every event by itself and fold the order, from a file that holds nothing else."""
         with self._file(placed) as path, snapshot(path) as db:
-            folded = StreamPass(db, self._book, self._keys).run(EVERY_STREAM, lambda _: None)
+            order = StreamPass(db, self._book, self._keys, whole=False)
+            folded = order.run(EVERY_STREAM, lambda _: None)
             self._book.note("C12", c12_no_other_claims(db, folded.claims))
             if nodes is not None:
                 for _ in ChainPass(db, self._book, nodes).run(folded.unreadable):

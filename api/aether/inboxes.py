@@ -114,9 +114,9 @@ async def _take(request: web.Request, key: Key, types: tuple[str, ...], have: in
     desk, batch = request.app[DESK], request.app[SETTINGS].compat_batch - have
     if batch <= 0:
         return []
+    if not desk.feeds.rows(key[0], 0, 1, types):
+        return []  # nothing ever came: a poll writes nothing, and looks no further
     if await desk.ledger.cursor(cursor_stream(*key)) is None:
-        if not desk.feeds.rows(key[0], 0, 1, types):
-            return []  # nothing ever came: a poll writes nothing
         command = OpenCursor(_settings(types), GENERATION, NOWHERE, desk.ledger.clock())
         await desk.ledger.act_on_cursor(cursor_stream(*key), command)
     found = await hand_out(desk, key, Wish(HOLDER, batch))

@@ -48,7 +48,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         yield await furnished(m)
 
 
-def test_every_route_has_a_line_in_the_table_and_every_line_a_route() -> None:
+async def test_every_route_has_a_line_in_the_table_and_every_line_a_route() -> None:
     assert set(ROUTES) - set(DOORS) == set(), "who may use a new route is said in market_doors.py"
     assert set(DOORS) - set(ROUTES) == set()
 

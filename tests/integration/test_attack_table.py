@@ -45,6 +45,7 @@ from scripts.rebuild_views import EntrySource
 from tests.integration import test_audit_attacks as forging
 from tests.integration.test_audit_attacks import Forge
 from tests.support import ledger_files as lf
+from tests.support import market_forge
 from tests.support.told_chain import ToldChain
 
 OWN, EVENT, CHAIN, HEADS, WITNESS = range(5)
@@ -354,6 +355,12 @@ def carried_on(act: Callable[[Forge], None], world: World) -> None:
     world.guard = forge.guard()
 
 
+def on_the_market(name: str) -> Callable[[World], None]:
+    """Return one of the lies about the marketplace, told by name."""
+    lie, _ = market_forge.CHECKS_OF[name]
+    return partial(carried_on, lambda forge: lie(market_forge.Market(forge)))
+
+
 ATTACKS: dict[str, Callable[..., None]] = {
     "01 edit without keys": a01_edit_without_keys,
     "02 edit, signed anew": a02_edit_signed_anew,
@@ -377,6 +384,11 @@ ATTACKS: dict[str, Callable[..., None]] = {
     "20 expired early": partial(carried_on, forging.an_early_expiry),
     "21 amount misreported": a21_amount_misreported,
     "22 an old withdrawal shown again": partial(carried_on, forging.an_old_withdrawal_again),
+    "23 a step of an offer that was over": on_the_market("paid after it was declined"),
+    "24 an offer in nobody's conversation": on_the_market("an offer without a conversation"),
+    "25 a payment divided otherwise": on_the_market("a larger commission"),
+    "26 a payment that nobody signed": on_the_market("another amount than was signed"),
+    "27 one signature, two orders": on_the_market("one signature for two orders"),
 }
 
 Row = tuple[set[str], set[str], set[str], set[str], set[str]]
@@ -451,6 +463,11 @@ TABLE: dict[str, Row] = {
     "20 expired early": always("C14"),
     "21 amount misreported": (set(), set(), {"C13"}, {"C13"}, {"C13"}),
     "22 an old withdrawal shown again": always("C16"),
+    "23 a step of an offer that was over": always("C08"),
+    "24 an offer in nobody's conversation": always("C08"),
+    "25 a payment divided otherwise": always("C13"),
+    "26 a payment that nobody signed": always("C16"),
+    "27 one signature, two orders": always("C12"),
 }
 """Who notices what: for each attack and each auditor exactly the checks that have findings."""
 

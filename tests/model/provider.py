@@ -14,7 +14,8 @@ from unittest.mock import patch
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from api.app import bind_chain, make_app
+from api.app import make_app
+from api.chain_link import bind_chain
 from api.egress import ANYWHERE, Egress
 from api.keys import BACKGROUND, LEDGER, RUNNER, VIEWS
 from api.workers.chain_loop import follow_chain

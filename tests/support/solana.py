@@ -1,8 +1,7 @@
 """A local Solana for tests: the real virtual machine and token programs behind JSON-RPC.
 
-It answers what our client asks and what the usual JavaScript wallet libraries need to sign a
-transfer between token accounts that exist: `fund` both sides first, because creating an account
-from JavaScript waits on a websocket, and there is none.
+It answers what our client asks, and what the usual JavaScript wallet libraries ask to make token
+accounts and sign a transfer. For the first of these they also listen on the next port.
 """
 
 import asyncio
@@ -138,7 +137,7 @@ class LocalSolana:
         self._svm = LiteSVM()
         self._landed: dict[str, tuple[int, object]] = {}
         self._ending = asyncio.Event()
-        self._runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
         authority = wallet_named("who makes usdc").pubkey()
         data = bytes(Mint(authority, 10**15, 6, True, None))  # noqa: FBT003 - is_initialized
         self._svm.set_account(Pubkey.from_string(mint), Account(SOL, data, TOKEN))
@@ -165,13 +164,26 @@ class LocalSolana:
         """Makes the answer to a method another one."""
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
+        app, told = web.Application(), web.Application()
         app.router.add_post("/", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
+        told.router.add_get("/", self._tell)
+        self._runners = [
+            web.AppRunner(each, access_log=None, shutdown_timeout=1) for each in (app, told)
+        ]
+        for runner in self._runners:
+            await runner.setup()
+        # JavaScript expects the websocket on the next port; where that is taken, try others.
+        for _ in range(20):
+            site = web.TCPSite(self._runners[0], "127.0.0.1", 0)
+            await site.start()
+            port = self._runners[0].addresses[0][1]
+            try:
+                await web.TCPSite(self._runners[1], "127.0.0.1", port + 1).start()
+            except OSError:
+                await site.stop()
+            else:
+                break
+        self.url = f"http://127.0.0.1:{port}/"
         return self
 
     async def __aexit__(
@@ -181,8 +193,8 @@ class LocalSolana:
         trace: TracebackType | None,
     ) -> None:
         self._ending.set()
-        assert self._runner is not None
-        await self._runner.cleanup()
+        for runner in self._runners:
+            await runner.cleanup()
 
     @property
     def slot(self) -> int:
@@ -243,6 +255,21 @@ class LocalSolana:
             told = self.rewrites(batch[0]["method"], answers[0])
             return web.Response(text=told if isinstance(told, str) else json.dumps(told))
         return web.json_response(answers if isinstance(asked, list) else answers[0])
+
+    async def _tell(self, request: web.Request) -> web.StreamResponse:
+        """Answer a subscription at once with what became of the transaction so far."""
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            asked = json.loads(message.data)
+            await socket.send_json({"jsonrpc": "2.0", "id": asked.get("id"), "result": 1})
+            if asked["method"] == "signatureSubscribe" and asked["params"][0] in self._landed:
+                slot, error = self._landed[asked["params"][0]]
+                result = {"context": {"slot": slot}, "value": {"err": error}}
+                params = {"subscription": 1, "result": result}
+                told = {"jsonrpc": "2.0", "method": "signatureNotification", "params": params}
+                await socket.send_json(told)
+        return socket
 
     def _answer(self, method: str, *params: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
         if self.fails:

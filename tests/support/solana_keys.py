@@ -10,11 +10,12 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 import base58
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ledger.deal_events import PaymentAuthorized
 from ledger.event import ClientText
 from ledger.evidence_verify.basics import Bad
 from ledger.evidence_verify.curves import _point
@@ -136,6 +137,37 @@ class Payment:
             data = bytes([TRANSFER_CHECKED]) + amount + bytes([USDC_DECIMALS])
             return Instruction(TOKEN_PROGRAM, (1, 3, 2, 0), data)
         return Instruction(TOKEN_PROGRAM, (1, 2, 0), bytes([TRANSFER]) + amount)
+
+
+def authorized(
+    payment: Payment,
+    *,
+    bps: int,
+    due: int | None = None,
+    method: Literal["USDC", "ATHR"] = "USDC",
+    awaits: Literal["nothing", "settlement"] = "nothing",
+) -> PaymentAuthorized:
+    """Return what is recorded of a payment that was handed over."""
+    commission = payment.amount * bps // 10_000
+    return PaymentAuthorized(
+        chain=SOLANA,
+        mint=payment.mint,
+        recipient=payment.recipient,
+        source=payment.of,
+        destination=payment.to,
+        payer=payment.payer.address,
+        named_payer=payment.payer.address,
+        signature=payment.signature(),
+        transaction=payment.build(),
+        method=method,
+        due=payment.amount if due is None else due,
+        amount=payment.amount,
+        commission=commission,
+        payout=payment.amount - commission,
+        grade="signed",
+        awaits=awaits,
+        proven="token",
+    )
 
 
 def _length(number: int) -> bytes:

@@ -133,7 +133,7 @@ from ledger.payment_events import (
     RefundRecorded,
 )
 from ledger.values import ZERO_ADDRESS, OrderId, UnixMs, order_stream
-from tests.support.solana_keys import MINT, SOLANA, Payment, SolanaKey
+from tests.support.solana_keys import MINT, SOLANA, Payment, SolanaKey, authorized
 
 ORDER_ID: Final = OrderId("ivxp-00000000-0000-4000-8000-000000000001")
 STREAM: Final = order_stream(ORDER_ID)
@@ -611,26 +611,7 @@ def paid_with(
 ) -> PaymentAuthorized:
     """Return what is recorded of a transfer that a payer signed; another blockhash, another one."""
     payment = Payment(by, MARKET.address, amount, blockhash=blockhash)
-    commission = amount * bps // 10_000
-    return PaymentAuthorized(
-        chain=SOLANA,
-        mint=MINT,
-        recipient=MARKET.address,
-        source=payment.of,
-        destination=payment.to,
-        payer=by.address,
-        named_payer=by.address,
-        signature=payment.signature(),
-        transaction=payment.build(),
-        method=method,
-        due=amount if due is None else due,
-        amount=amount,
-        commission=commission,
-        payout=amount - commission,
-        grade="signed",
-        awaits=awaits,
-        proven="token",
-    )
+    return authorized(payment, due=due, method=method, awaits=awaits, bps=bps)
 
 
 def counter_offer(

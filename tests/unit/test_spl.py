@@ -151,6 +151,22 @@ def test_a_transfer_as_the_sdk_signs_it_is_read_in_full() -> None:
     assert paid.signature == str(Transaction.from_bytes(raw_of(transaction)).signatures[0])
 
 
+# Made by the JavaScript libraries @solana/web3.js 1.99.0 and @solana/spl-token 0.1.8.
+FROM_JAVASCRIPT = (
+    "Ac/ai59elvCJrYawALLuWkNffOaXXSdJ9ymblp2L4z1HeHhLahWWV1+Y6ltCY7p+9J2hHD9XbNUpcLu4EcCaqg0B"
+    "AAEE8nGvy2JA5vHYGQnn0pKgqapgCxsT9cPKoVbObleh2qtJv0VcY+36zPe3kaNoaqA4OWq27qRCpOky0wWUn/La"
+    "XNYoWxo+k8eRaB5KjiH/ID6exUATyMMyhV0uyPNDWcPIBt324ddloZPZy+FGzut5rBy0he1fWzeROoz1hX7/AKmu"
+    "661KeW/MLhXcTGBhtF7Zs3Pyat/HmMp9LYzFgYJxjgEDAwECAAkDj6seAAAAAAA="
+)
+
+
+def test_what_javascript_signs_is_the_same_to_the_byte() -> None:
+    blockhash = "CmpNeggWJ4JaWJeJ8YKN1Zypmk7uvQq3PECGUCAEMbky"
+
+    assert signed_transfer(CLIENT, RECIPIENT, DUE - 1, blockhash) == FROM_JAVASCRIPT
+    assert verify(FROM_JAVASCRIPT).amount == DUE - 1
+
+
 ACCEPTED: dict[str, Callable[[], str]] = {
     "checked": lambda: signed([CLIENT], BLOCKHASH, checked()),
     "version 0": lambda: version_0(PAYS),

@@ -1,0 +1,256 @@
+"""Payments of the marketplace over a chain that is silent, lies, loses and refuses; and kills.
+
+The order comes to count as paid once, and only when the chain took the transfer; the client never
+loses money to a repeat; nothing is called failed from silence.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from api.keys import LEDGER, RUNNER
+from tests.contract.kit import WAIT_SECONDS, Service, serving
+from tests.support.market import MARKET, PAYER, Stall, market_settings, pay
+from tests.support.service import Service as Process
+from tests.support.solana import LocalSolana
+
+PRICE = 2_009_999
+FUNDS = 10_000_000
+
+
+@pytest.fixture
+async def solana() -> AsyncIterator[LocalSolana]:
+    async with LocalSolana() as chain:
+        chain.fund(MARKET)
+        chain.fund(str(PAYER.pubkey()), FUNDS)
+        yield chain
+
+
+@asynccontextmanager
+async def market(folder: Path, solana: LocalSolana) -> AsyncIterator[tuple[Service, Stall]]:
+    async with serving(folder, **market_settings(solana)) as service:
+        yield service, await Stall(service.session, service.url).open()
+
+
+async def until(service: Service, is_so: Callable[[], bool]) -> None:
+    """Wait for the views to move until something is so."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not is_so():
+            await service.app[RUNNER].wait_for(service.app[RUNNER].position + 1, 1)
+
+
+def moved(solana: LocalSolana) -> int:
+    return solana.balance(MARKET)
+
+
+async def test_a_taken_transfer_pays_once_and_a_repeat_submits_nothing(
+    tmp_path: Path, solana: LocalSolana
+) -> None:
+    async with market(tmp_path, solana) as (service, stall):
+        order_id = await stall.offer()
+        _, first = await stall.accept(order_id, pay(solana))
+        sent = solana.calls.count("sendTransaction")
+        solana.advance(3)
+        status, again = await stall.accept(order_id, pay(solana))
+
+        assert (status, first["status"], first["paymentStatus"]) == (200, "PAID", "settled")
+        names = ("transactionSignature", "agentAmount", "commissionAmount", "signature")
+        assert {n: again[n] for n in names} == {n: first[n] for n in names}
+        assert solana.calls.count("sendTransaction") == sent
+        assert (moved(solana), await stall.paid(), await stall.paid()) == (PRICE, [order_id], [])
+        assert service.kinds(order_id)[-2:] == ["payment_authorized", "payment_settled"]
+
+
+async def test_a_silent_node_before_anything_is_recorded_costs_nothing(
+    tmp_path: Path, solana: LocalSolana
+) -> None:
+    async with market(tmp_path, solana) as (service, stall):
+        order_id = await stall.offer()
+        solana.fails = True
+        status, refused = await stall.accept(order_id, pay(solana))
+        kinds = service.kinds(order_id)
+        solana.restore()
+        _, paid = await stall.accept(order_id, pay(solana))
+
+        assert (status, refused["error"], refused["retryable"]) == (
+            503,
+            "SERVICE_UNAVAILABLE",
+            True,
+        )
+        assert kinds == ["order_proposed"]
+        assert (paid["status"], moved(solana)) == ("PAID", PRICE)
+
+
+async def test_a_reply_lost_after_the_chain_took_it_is_found_again(
+    tmp_path: Path, solana: LocalSolana
+) -> None:
+    async with market(tmp_path, solana) as (service, stall):
+        order_id = await stall.offer()
+        solana.drops_after_submit = True
+        status, answer = await stall.accept(order_id, pay(solana))
+        before = (answer["paymentStatus"], answer["status"])
+        solana.restore()
+        await until(service, lambda: "payment_settled" in service.kinds(order_id))
+
+        assert (status, before) == (200, ("signed", "PENDING"))
+        assert moved(solana) == PRICE
+        assert (await stall.paid(), await stall.paid()) == ([order_id], [])
+
+
+async def test_a_node_that_forgets_what_it_took_is_sent_it_again(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana) as (service, stall):
+        order_id = await stall.offer()
+        solana.loses = True
+        _, answer = await stall.accept(order_id, pay(solana))
+        solana.restore()
+        await until(service, lambda: "payment_settled" in service.kinds(order_id))
+
+        assert answer["paymentStatus"] == "signed"
+        assert (moved(solana), await stall.paid()) == (PRICE, [order_id])
+
+
+async def test_a_payer_without_funds_is_told_so_and_may_pay_again(
+    tmp_path: Path, solana: LocalSolana
+) -> None:
+    async with market(tmp_path, solana) as (service, stall):
+        order_id = await stall.offer()
+        solana.fund(str(PAYER.pubkey()), 5)
+        header = pay(solana)
+        status, refused = await stall.accept(order_id, header)
+        repeated = await stall.accept(order_id, header)
+        solana.fund(str(PAYER.pubkey()), FUNDS)
+        solana.advance(2)
+        solana.expire_blockhash()
+        _, paid = await stall.accept(order_id, pay(solana))
+
+        assert (status, refused["error"]) == (402, "INSUFFICIENT_FUNDS")
+        assert (repeated[0], repeated[1]["error"]) == (409, "TRANSACTION_FAILED")
+        assert (paid["status"], moved(solana)) == ("PAID", PRICE)
+        assert service.kinds(order_id)[1:] == [
+            "payment_authorized",
+            "payment_voided",
+            "payment_authorized",
+            "payment_settled",
+        ]
+
+
+async def test_a_transfer_that_fails_in_a_block_is_void(
+    tmp_path: Path, solana: LocalSolana
+) -> None:
+    async with market(tmp_path, solana) as (service, stall):
+        order_id = await stall.offer()
+        solana.fund(str(PAYER.pubkey()), 5)
+        solana.skips_preflight = True
+        status, refused = await stall.accept(order_id, pay(solana))
+
+        assert (status, refused["error"]) == (402, "TRANSACTION_FAILED")
+        assert service.kinds(order_id)[-1] == "payment_voided"
+        assert (await stall.order(order_id))["status"] == "PENDING"
+        assert moved(solana) == 0
+
+
+async def test_a_transfer_that_can_never_be_taken_is_void_and_not_before_that_is_proven(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana) as (service, stall):
+        order_id, header = await stall.offer(), pay(solana)
+        solana.expire_blockhash()
+        solana.young = True
+        _, answer = await stall.accept(order_id, header)
+        unproven = service.kinds(order_id)
+        solana.restore()
+        solana.advance(400)
+        await until(service, lambda: "payment_voided" in service.kinds(order_id))
+        _, paid = await stall.accept(order_id, pay(solana))
+
+        assert (answer["paymentStatus"], unproven[-1]) == ("signed", "payment_authorized")
+        assert (paid["status"], moved(solana)) == ("PAID", PRICE)
+
+
+async def test_one_signed_transfer_pays_one_order(tmp_path: Path, solana: LocalSolana) -> None:
+    async with market(tmp_path, solana) as (_, stall):
+        orders = [await stall.offer() for _ in range(2)]
+        header = pay(solana)
+        answers = await asyncio.gather(*(stall.accept(order_id, header) for order_id in orders))
+
+        assert sorted(status for status, _ in answers) == [200, 409]
+        refused = next(body for status, body in answers if status == 409)
+        assert (refused["error"], refused["details"]) == (
+            "INVALID_PAYMENT_HEADER",
+            {"reason": "already_used"},
+        )
+        assert moved(solana) == PRICE
+        assert len(await stall.paid()) == 1
+
+
+async def test_many_accepts_at_once_record_one_payment(tmp_path: Path, solana: LocalSolana) -> None:
+    async with market(tmp_path, solana) as (service, stall):
+        order_id, header = await stall.offer(), pay(solana)
+        # Two transfers, as a retry signs another one; both would pay.
+        headers = [header, pay(solana, 2.0100005)] * 4
+        answers = await asyncio.gather(*(stall.accept(order_id, each) for each in headers))
+
+        assert {status for status, _ in answers} == {200}
+        assert len({body["transactionSignature"] for _, body in answers}) == 1
+        assert service.kinds(order_id).count("payment_authorized") == 1
+        assert moved(solana) in (PRICE, PRICE + 1)
+
+
+async def test_without_a_node_a_signed_transfer_counts_at_once_and_is_called_signed(
+    tmp_path: Path, solana: LocalSolana
+) -> None:
+    async with serving(tmp_path, **market_settings()) as service:
+        stall = await Stall(service.session, service.url).open()
+        order_id = await stall.offer()
+        _, answer = await stall.accept(order_id, pay(solana))
+
+        assert (answer["status"], answer["paymentStatus"]) == ("PAID", "signed")
+        assert (await stall.paid(), moved(solana)) == ([order_id], 0)
+        order = await service.app[LEDGER].order(order_id)
+        assert order is not None
+        assert order.deal is not None
+        assert order.received == PRICE
+
+
+@pytest.mark.parametrize(
+    "taken", [False, True], ids=["before it was sent", "after the chain took it"]
+)
+async def test_a_service_killed_between_record_and_settlement_settles_after_its_start(
+    tmp_path: Path,
+    solana: LocalSolana,
+    taken: bool,  # noqa: FBT001 - a case
+) -> None:
+    """The transfer is recorded, the node hangs, the service is killed: no client is needed."""
+    settings = {name: str(value) for name, value in market_settings(solana).items()}
+    process = Process(tmp_path, **settings)
+    process.start()
+    async with aiohttp.ClientSession() as session:
+        stall = await Stall(session, process.url).open()
+        order_id, header = await stall.offer(), pay(solana)
+        solana.drops_after_submit, solana.loses = taken, not taken
+        asking = asyncio.create_task(stall.accept(order_id, header))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while "sendTransaction" not in solana.calls:
+                await stall.order(order_id)
+        process.kill()
+        await asyncio.gather(asking, return_exceptions=True)
+        solana.restore()
+        process.start()
+        stall.url = process.url
+        async with asyncio.timeout(WAIT_SECONDS):
+            handed = await stall.paid()
+            while not handed:
+                handed = await stall.paid()
+        handed += await stall.paid()
+    process.stop()
+
+    assert handed == [order_id]
+    assert moved(solana) == PRICE

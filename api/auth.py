@@ -26,8 +26,9 @@ from api.tokens import (
     Scope,
     TokenRefused,
 )
+from ledger.decide_deal import side_of
 from ledger.errors import InvalidInput, NotFound, Overloaded, StoreUnavailable
-from ledger.values import UnixMs, address_of, is_order_id, iso_of
+from ledger.values import UnixMs, is_order_id, iso_of
 from ledger.wallets import parse_address_of_either
 
 CALLER: Final = web.RequestKey("caller", Caller)
@@ -226,7 +227,7 @@ async def _may(request: web.Request, route: Route, caller: Caller) -> bool:
 async def _is_party(request: web.Request, caller: Caller) -> bool:
     order_id = request.match_info["order_id"]
     order = await request.app[LEDGER].order(order_id) if is_order_id(order_id) else None
-    return order is not None and address_of(order.client) == caller.wallet
+    return order is not None and side_of(order, caller.wallet) is not None
 
 
 def _wallet(text: str, field: str) -> str:

@@ -75,8 +75,6 @@ async def post_register(request: web.Request) -> web.Response:
         raise InvalidInput("name: an agent has a name", details={"field": "name"})
     ledger = request.app[LEDGER]
     agent = agent_id(ledger.origin, proof.wallet, profile.name)
-    # Also of a refused repeat: the services that follow are for the agent that it names.
-    request.app[NAMED].name(proof.wallet, agent)
     words = told(profile)
     if said.stake_amount is not None:
         words["stakeAmount"] = number(said.stake_amount)
@@ -86,7 +84,12 @@ async def post_register(request: web.Request) -> web.Response:
     )
     registered = AgentRegistered(owner=proof.wallet, proven=proof.how, **ids)
     command = RegisterAgent(registered, commit, ledger.clock())
-    receipt = await ledger.act_on_market(agent_stream(agent), command, tuple(rows))
+    try:
+        receipt = await ledger.act_on_market(agent_stream(agent), command, tuple(rows))
+    finally:
+        # Also of a refused repeat: the services that follow are for the agent that it names.
+        if await ledger.agent(agent) is not None:
+            request.app[NAMED].name(proof.wallet, agent)
     return await _answer(request, agent, receipt)
 
 

@@ -33,9 +33,10 @@ MEDIA_TYPE: Final = "application/json"
 async def post_deliver(request: web.Request) -> web.Response:
     """Take the result; the same one again gets the first answer, another one is 409."""
     body = await _body(request)
-    said = validated(parse_json(body), DeliverRequest)
+    # A long result takes a while to read; others are served meanwhile.
+    said = await asyncio.to_thread(_said, body)
     own = await own_order(request, said.agent_wallet, only="agent")
-    produced = _produced(body)
+    produced = _produced(said)
     if len(produced.raw) > request.app[SETTINGS].content_max_bytes:
         limit = request.app[SETTINGS].content_max_bytes
         raise BodyTooLarge(f"a result has at most {limit} bytes as JSON")
@@ -110,11 +111,13 @@ async def _body(request: web.Request) -> bytes:
     return await read_long_body(request, settings.content_max_bytes + settings.body_max_bytes)
 
 
-def _produced(body: bytes) -> Produced:
+def _said(body: bytes) -> DeliverRequest:
+    return validated(parse_json(body), DeliverRequest)
+
+
+def _produced(said: DeliverRequest) -> Produced:
     """Return the deliverable: the three members that are the agent's, as JSON."""
-    said = orjson.loads(body)
-    parts = ("result", "message", "attachments")
-    content = {name: said[name] for name in parts if said.get(name) is not None}
-    if "result" in said:
-        content["result"] = said["result"]
+    content: Json = {"result": said.result}
+    beside = {"message": said.message, "attachments": said.attachments}
+    content |= {name: value for name, value in beside.items() if value is not None}
     return Produced(orjson.dumps(content).decode(), format=FORMAT, content_type=MEDIA_TYPE)

@@ -149,7 +149,7 @@ def _terms(
         commission_bps=settings.commission_bps,
         pay_by=now + settings.proposal_timeout,
         delivery_seconds=seconds(said.delivery_time),
-        deadline=_deadline(said.deadline),
+        deadline=_deadline(said.deadline, now),
         acceptance_window=settings.acceptance_window,
         answer_window=settings.answer_window,
         refund_policy=sha256(settings.refund_policy.encode()).hexdigest(),
@@ -167,8 +167,13 @@ def _micros(said: OfferRequest) -> int:
     return found
 
 
-def _deadline(text: str | None) -> int | None:
-    return parse_iso(text) // 1000 if text else None
+def _deadline(text: str | None, now: int) -> int | None:
+    if not text:
+        return None
+    found = parse_iso(text) // 1000
+    if found <= now:
+        raise InvalidInput("deadline: is over already", details={"field": "deadline"})
+    return found
 
 
 def _who(own: OwnOrder) -> tuple[str, Proven]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from api.aether.free_json import AnyJson, Attachments
 from api.ivxp.models import Message, Usdc
 from api.work import plain_number
 
@@ -29,7 +30,6 @@ IdText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Price = Annotated[Usdc, Field(ge=0, le=MAX_PRICE)]
 PaidPrice = Annotated[Usdc, Field(gt=0, le=MAX_PRICE)]
 Minutes = Annotated[Usdc, Field(ge=0, le=MAX_MINUTES)]
-Attachments = Annotated[list[Any], Field(max_length=100)]
 Words50 = Annotated[list[Line], Field(max_length=50)]
 
 
@@ -115,7 +115,7 @@ class RegisterRequest(Profile):
     services: Services | None = None
     endpoint: Line | None = None
     owner_wallet: WalletText = called("ownerWallet", "walletAddress", "wallet")
-    stake_amount: Usdc | None = None
+    stake_amount: Annotated[Usdc, Field(ge=0, le=10**15)] | None = None
 
 
 class ServiceRequest(MarketMessage):
@@ -225,7 +225,7 @@ class DeliverRequest(MarketMessage):
     """POST /orders/{order_id}/deliver. `result` is any JSON."""
 
     agent_wallet: WalletText = called("agentWallet", "wallet", "ownerWallet")
-    result: Any
+    result: AnyJson
     message: Words | None = None
     attachments: Attachments | None = None
 

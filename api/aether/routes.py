@@ -287,7 +287,13 @@ MARKET_ROUTES: Final = [
         OrderReply,
     ),
     _write(
-        "POST", f"{_ORDER}/deliver", delivered.post_deliver, "Deliver", DeliverRequest, OrderReply
+        "POST",
+        f"{_ORDER}/deliver",
+        delivered.post_deliver,
+        "Deliver",
+        DeliverRequest,
+        OrderReply,
+        bytes_are_the_key=True,
     ),
     _write("POST", f"{_ORDER}/review", offers.post_review, "Review", ReviewRequest, OrderReply),
 ]

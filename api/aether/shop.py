@@ -125,12 +125,17 @@ def kept(stream: str, **values: object) -> tuple[dict[str, str], dict[str, str],
     A value that is no text is kept as JSON.
     """
     rows = [
-        salted(stream, name, value if isinstance(value, str) else orjson.dumps(value).decode())
+        salted(stream, name, value if isinstance(value, str) else _json(value))
         for name, value in values.items()
         if value is not None
     ]
     ids = {f"{row.field}_id": row.content_id for row in rows}
     return ids, {row.field: commitment(row) for row in rows}, rows
+
+
+def _json(value: object) -> str:
+    """Return JSON text; a fraction was read as a decimal, and is written as its reader reads it."""
+    return orjson.dumps(value, default=float).decode()
 
 
 def _has_proof(request: web.Request) -> bool:

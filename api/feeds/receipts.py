@@ -17,6 +17,7 @@ from api.log.words import NO_STORE
 from api.sync import execute, order_of, standing
 from api.tokens import Caller, Role
 from ledger.commands import RecordReceipt
+from ledger.decide_deal import side_of
 from ledger.entry import SignedEvent, read_entry
 from ledger.errors import Conflict, InvalidInput, NotFound, Unauthorized
 from ledger.event import ClientText
@@ -24,7 +25,7 @@ from ledger.order import Order
 from ledger.order_events import ReceiptRecorded
 from ledger.service import Ledger
 from ledger.texts import EventReceiptText, parse_event_receipt
-from ledger.values import address_of, is_order, iso_of, order_of_stream, parse_digest, parse_iso
+from ledger.values import is_order, iso_of, order_of_stream, parse_digest, parse_iso
 
 Side = Literal["provider", "client"]
 
@@ -81,8 +82,9 @@ def _sides(ledger: Ledger, order: Order, caller: Caller) -> tuple[Side, ...]:
     if caller.order is not None:  # a token for one order has proven no wallet
         return ()
     staff = bool(caller.roles & {Role.OPERATOR, Role.WORKER})
-    ours = staff or caller.wallet == ledger.signer.address
-    hers = caller.wallet == address_of(order.client)
+    side = side_of(order, caller.wallet)
+    ours = staff or side == "agent" or caller.wallet == ledger.signer.address
+    hers = side == "client"
     return (*(("client",) if hers else ()), *(("provider",) if ours else ()))
 
 

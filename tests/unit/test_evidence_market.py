@@ -1,4 +1,4 @@
-"""Evidence of orders of the marketplace: it proves itself offline, and says what it does not prove."""
+"""Evidence of orders of the marketplace: proven offline, and plain about what it does not show."""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ def _party(request: web.Request, body: bytes) -> str:
     address = ""
     if not order and not wallet:
         address = client_address(request, request.app[SETTINGS].proxy_networks)
-    return f"{order} {wallet} {named} {address}".lower()
+    # Case says something in a Solana wallet alone.
+    return f"{order} {named} {address}".lower() + f" {wallet}"
 
 
 def _object(body: bytes) -> dict[str, object]:

@@ -18,8 +18,9 @@ from pydantic import BaseModel
 from api.config import Settings
 from api.ivxp.responses import ErrorResponse
 from api.keys import SETTINGS
-from api.openapi_operations import BEARER, operation, tag_of
+from api.openapi_operations import operation, tag_of
 from api.openapi_schemas import Components, Schema
+from api.openapi_security import SCHEMES
 from api.routes import REGISTRY, Route
 
 OPENAPI: Final = "3.1.0"
@@ -41,13 +42,15 @@ class OpenApiResponse(BaseModel):
     components: dict[str, object]
 
 
-def document(routes: Iterable[Route], *, server: str) -> Schema:
-    """Return the document of some routes."""
+def document(routes: Iterable[Route], *, server: str, market_open: bool = False) -> Schema:
+    """Return the document of some routes; with `market_open` wallets pass unproven."""
     listed = list(routes)
     components = Components(listed, also=[ErrorResponse])
     paths: dict[str, Schema] = {}
     for route in listed:
-        paths.setdefault(route.path, {})[route.method.lower()] = operation(route, components)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation(
+            route, components, server=server, market_open=market_open
+        )
     return {
         "openapi": OPENAPI,
         "info": {
@@ -59,22 +62,15 @@ def document(routes: Iterable[Route], *, server: str) -> Schema:
         "servers": [{"url": server}],
         "tags": [{"name": name} for name in dict.fromkeys(map(tag_of, listed))],
         "paths": paths,
-        "components": {
-            **components.all(),
-            "securitySchemes": {
-                BEARER: {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token of `POST /v1/auth/token`, made for one wallet.",
-                }
-            },
-        },
+        "components": {**components.all(), "securitySchemes": SCHEMES},
     }
 
 
 def document_bytes(routes: Iterable[Route], settings: Settings) -> bytes:
     """Return the document as it is sent."""
-    return orjson.dumps(document(routes, server=settings.public_url or settings.path_prefix or "/"))
+    server = settings.public_url or settings.path_prefix or "/"
+    market_open = settings.aether_auth == "open"
+    return orjson.dumps(document(routes, server=server, market_open=market_open))
 
 
 async def get_openapi(request: web.Request) -> web.Response:

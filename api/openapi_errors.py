@@ -56,6 +56,12 @@ COMPARED: Final[Errors] = frozenset({InvalidInput, Ahead, Fork})
 QUOTED: Final[Errors] = frozenset({Screened, Conflict, HookUnavailable})
 
 INTERNAL_ERROR: Final = 500
+_MISSING: Final = {
+    "conversation_id": "CONVERSATION_NOT_FOUND",
+    "agent_id": "AGENT_NOT_FOUND",
+    "agents": "AGENT_NOT_FOUND",
+}
+"""By a word of the path or of the body: the code if there is none."""
 
 
 def errors_by_status(route: Route) -> dict[int, list[type[LedgerError]]]:
@@ -103,6 +109,15 @@ def _is_for_some(route: Route) -> bool:
 def names_order(route: Route) -> bool:
     """Whether the path or the body says which order it is about."""
     return ORDER_PART in route.path or "order_id" in taken_by(route)
+
+
+def code_of(error: type[LedgerError], route: Route) -> str:
+    """Return what an error is called on a route; what is not found is what the request names."""
+    code = error.code
+    if error is NotFound and not names_order(route):
+        asked = taken_by(route) | {word.strip("{}") for word in route.path.split("/")}
+        code = next((code for name, code in _MISSING.items() if name in asked), "NOT_FOUND")
+    return route.words.get(code, code)
 
 
 def taken_by(route: Route) -> set[str]:

@@ -13,14 +13,14 @@ from api.answers import LEDGER_HEAD, REPLAYED
 from api.feeds.limits import UpgradeRequired
 from api.ivxp.responses import ErrorResponse
 from api.log.held import CONSISTENCY
-from api.openapi_errors import errors_by_status, is_proven, names_order
+from api.openapi_errors import code_of, errors_by_status, is_proven
 from api.openapi_parameters import has_key, own_parameters, shared_parameters
 from api.openapi_schemas import Components, Schema
+from api.openapi_security import mounts_text, security, servers
 from api.routes import Route
 from api.tokens import TokenRefused
-from ledger.errors import LedgerError, NotFound
+from ledger.errors import LedgerError
 
-BEARER: Final = "bearer"
 JSON: Final = "application/json"
 SWITCHED: Final = "101"
 OK: Final = "200"
@@ -32,7 +32,6 @@ FAULT_TEXT: Final = "`INTERNAL_ERROR`: The service failed; the fault is ours."
 _ALLOWANCE: Final = {True: ("RateLimit-Policy", "RateLimit"), False: ()}
 _ALWAYS: Final = ".always"
 _OF_WRITES: Final = "-write"
-_OF_NO_ORDER: Final = "-other"
 _SEPARATORS: Final = re.compile(r"\W+", re.ASCII)
 _HEADERS: Final = {
     LEDGER_HEAD: "The newest signed tree head: its size and base64 root.",
@@ -45,6 +44,7 @@ _HEADERS: Final = {
     "RateLimit-Policy": "How many writes an address has per window of seconds.",
     "RateLimit": "How many of them are left, and after how many seconds more come back.",
 }
+_PROVE: Final = ("WWW-Authenticate",)
 _HELD: Final = (LEDGER_HEAD, CONSISTENCY)
 """What any answer has for a caller that sends a head along."""
 
@@ -61,20 +61,22 @@ def tag_of(route: Route) -> str:
     return words[1] if words[0] == "v1" else words[0].removeprefix(".")
 
 
-def operation(route: Route, components: Components) -> Schema:
+def operation(route: Route, components: Components, *, server: str, market_open: bool) -> Schema:
     """Return what the document says of a route."""
     found: Schema = {
         "operationId": operation_id(route),
         "summary": route.summary,
-        "description": inspect.getdoc(route.handler) or route.summary,
+        "description": (inspect.getdoc(route.handler) or route.summary) + mounts_text(route),
         "tags": [tag_of(route)],
         "parameters": _parameters(route, components),
         "responses": _responses(route, components),
     }
     if route.request is not None:
         found["requestBody"] = _body(route, route.request, components)
-    if route.roles:
-        found["security"] = [{BEARER: [str(role)]} for role in sorted(route.roles)]
+    if ways := security(route, market_open=market_open):
+        found["security"] = ways
+    if len(route.mounts) > 1:
+        found["servers"] = servers(route, server)
     return found
 
 
@@ -97,8 +99,8 @@ def _responses(route: Route, components: Components) -> Schema:
     if route.has_etag:
         found[UNCHANGED] = _answer(components, "The caller has this version.", always=["ETag"])
     for status, errors in errors_by_status(route).items():
-        name = "-".join([str(status), *(error.__name__ for error in errors)])
-        name += _OF_NO_ORDER if _codes(errors, route) != _codes(errors, None) else ""
+        own = [code for e in errors if (code := code_of(e, route)) != e.code]
+        name = "-".join([str(status), *(error.__name__ for error in errors), *own])
         name += _OF_WRITES if route.writes else ""
         value = _refusal(errors, route, components)
         found[str(status)] = components.part("responses", name, value)
@@ -120,16 +122,19 @@ def _success(route: Route, components: Components) -> Schema:
 
 
 def _refusal(errors: list[type[LedgerError]], route: Route, components: Components) -> Schema:
-    codes = _codes(errors, route)
-    texts = [f"`{code}`: {_summary(error)}" for code, error in zip(codes, errors, strict=True)]
-    refused = all(issubclass(error, TokenRefused) for error in errors)
+    texts = [f"`{code_of(error, route)}`: {_summary(error)}" for error in errors]
+    refused = [issubclass(error, TokenRefused) for error in errors]
     upgrades = all(issubclass(error, UpgradeRequired) for error in errors)
     later = any(error.retryable for error in errors)
     answer = _answer(
         components,
         "\n\n".join(texts),
-        always=["WWW-Authenticate"] if refused else ["Upgrade"] if upgrades else [],
-        at_times=[*(["Retry-After"] if later else []), *_ALLOWANCE[route.writes]],
+        always=_PROVE if all(refused) else ["Upgrade"] if upgrades else (),
+        at_times=[
+            *(["Retry-After"] if later else ()),
+            *(_PROVE if any(refused) else ()),
+            *_ALLOWANCE[route.writes],
+        ],
     )
     return answer | {"content": {JSON: {"schema": components.given(ErrorResponse)}}}
 
@@ -154,13 +159,6 @@ def _answer(
 
 def _header(name: str) -> Schema:
     return {"description": _HEADERS[name], "schema": {"type": "string"}}
-
-
-def _codes(errors: list[type[LedgerError]], route: Route | None) -> list[str]:
-    """Return the codes of errors; what is not found is an order only where one was named."""
-    no_order = route is not None and not names_order(route)
-    codes = ["NOT_FOUND" if no_order and error is NotFound else error.code for error in errors]
-    return [route.words.get(code, code) if route is not None else code for code in codes]
 
 
 def _summary(documented: type) -> str:

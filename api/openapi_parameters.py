@@ -24,7 +24,9 @@ EVENTS: Final = "text/event-stream"
 
 _PART: Final = re.compile(r"\{(\w+)\}", re.ASCII)
 _PARTS: Final = {
-    "order_id": "The id from the quote: the order's secret. Any other is 404.",
+    "order_id": "The id from the quote, where it is the order's secret, or from the offer.",
+    "agent_id": "The agent: the id that its registration gave.",
+    "conversation_id": "The conversation: the id that its start gave.",
     "seq": "The place of an event in its order, from 1.",
     "level": "The level of the tile, from 0.",
     "tile": "The index of the tile as C2SP writes it; it may hold slashes.",

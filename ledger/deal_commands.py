@@ -83,7 +83,7 @@ class VoidPayment:
     """The transfer with this signature did not move anything, and never will."""
 
     signature: str
-    reason: Literal["refused", "failed", "expired"]
+    reason: Literal["failed", "expired"]
     cause: Literal["funds", "blockhash", "other"]
     detail: str | None
     now: UnixMs

@@ -143,7 +143,7 @@ class PaymentVoided(Event):
     kind: ClassVar[str] = "payment_voided"
     actor: ClassVar[Actor] = "system"
     signature: Base58Signature
-    reason: Literal["refused", "failed", "expired"]
+    reason: Literal["failed", "expired"]
     cause: Literal["funds", "blockhash", "other"]
     detail: ShortText | None = None
 

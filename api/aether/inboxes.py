@@ -44,7 +44,7 @@ async def get_agent_messages(request: web.Request) -> web.Response:
     for agent in await _agents(request):
         taken = await _take(request, (agent_inbox(agent), MESSAGES), POSTED, len(found))
         found += await _with_talks(request, agent, taken)
-    return json_response({"messages": found}, headers=NO_STORE)
+    return _handed_out(request, {"messages": found})
 
 
 async def get_paid_orders(request: web.Request) -> web.Response:
@@ -54,7 +54,7 @@ async def get_paid_orders(request: web.Request) -> web.Response:
         taken = await _take(request, (agent_inbox(agent), ORDERS), PAID, len(found))
         found += [_order_at(request, position) for position in taken]
     orders = await orders_json(request.app, found)
-    return json_response({"orders": [_as_paid(order) for order in orders]}, headers=NO_STORE)
+    return _handed_out(request, {"orders": [_as_paid(order) for order in orders]})
 
 
 async def get_client_messages(request: web.Request) -> web.Response:
@@ -65,7 +65,7 @@ async def get_client_messages(request: web.Request) -> web.Response:
     marks = await marks_of(request.app[LEDGER], started.agent, own.id)
     rows = request.app[MARKET].messages_at(taken)
     messages = [await shown_message(request.app, started, marks, row) for row in rows]
-    return json_response({"messages": messages}, headers=NO_STORE)
+    return _handed_out(request, {"messages": messages})
 
 
 async def get_new_deliveries(request: web.Request) -> web.Response:
@@ -75,7 +75,7 @@ async def get_new_deliveries(request: web.Request) -> web.Response:
     orders = [_order_at(request, position) for position in taken]
     body = {"deliveries": await deliveries_json(request.app, orders)}
     note_handed_out(request.app, own, orders)
-    return json_response(body, headers=NO_STORE)
+    return _handed_out(request, body)
 
 
 async def get_deliveries(request: web.Request) -> web.Response:
@@ -83,7 +83,15 @@ async def get_deliveries(request: web.Request) -> web.Response:
     own = await _as_client(request)
     orders = request.app[MARKET].delivered_in(own.id)
     body = {"deliveries": await deliveries_json(request.app, orders)}
-    note_handed_out(request.app, own, orders)
+    if request.method != "HEAD":
+        note_handed_out(request.app, own, orders)
+    return json_response(body, headers=NO_STORE)
+
+
+def _handed_out(request: web.Request, body: Json) -> web.Response:
+    """Return what was taken. To HEAD nothing is handed out, so how long it is is not known."""
+    if request.method == "HEAD":
+        return web.Response(content_type="application/json", headers=NO_STORE)
     return json_response(body, headers=NO_STORE)
 
 
@@ -112,7 +120,7 @@ async def _take(request: web.Request, key: Key, types: tuple[str, ...], have: in
     arrived, is the loss that automatic mode has: the events stay in the log for other cursors.
     """
     desk, batch = request.app[DESK], request.app[SETTINGS].compat_batch - have
-    if batch <= 0:
+    if batch <= 0 or request.method == "HEAD":
         return []
     if not desk.feeds.rows(key[0], 0, 1, types):
         return []  # nothing ever came: a poll writes nothing, and looks no further

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from hashlib import sha256
+from typing import Final
 
 from aiohttp import web
 
@@ -34,6 +36,9 @@ from ledger.order import Order
 from ledger.receipt import Receipt
 from ledger.values import new_order_id, order_stream, parse_iso
 from ledger.wallets import account_of
+
+YEAR_10000: Final = 253_402_300_800
+"""In Unix seconds."""
 
 
 async def post_order(request: web.Request) -> web.Response:
@@ -85,7 +90,7 @@ async def post_counter(request: web.Request) -> web.Response:
     command = CounterOffer(
         wallet=wallet,
         proven=how,
-        price=micros(said.price) if said.price is not None else None,
+        price=_micros(said.price) if said.price is not None else None,
         delivery_seconds=seconds(said.delivery_time) if said.delivery_time is not None else None,
         text_id=ids["text_id"],
         commit=commit,
@@ -141,7 +146,7 @@ def _terms(
         agent=started.agent,
         agent_wallet=started.agent_wallet,
         client=account_of(started.client_wallet, settings.chain_id, chain),
-        price=_micros(said),
+        price=_micros(said.price),
         price_athr=micros(said.price_athr) if said.price_athr is not None else None,
         chain=chain,
         token=settings.solana_usdc,
@@ -160,8 +165,8 @@ def _terms(
     )
 
 
-def _micros(said: OfferRequest) -> int:
-    found = micros(said.price)
+def _micros(price: Decimal) -> int:
+    found = micros(price)
     if found == 0:
         raise InvalidInput("price: is below one millionth", details={"field": "price"})
     return found
@@ -173,6 +178,8 @@ def _deadline(text: str | None, now: int) -> int | None:
     found = parse_iso(text) // 1000
     if found <= now:
         raise InvalidInput("deadline: is over already", details={"field": "deadline"})
+    if found >= YEAR_10000:  # with its offset; it could be recorded, and never be shown
+        raise InvalidInput("deadline: is after the year 9999", details={"field": "deadline"})
     return found
 
 

@@ -20,10 +20,11 @@ from api.workers.settlement import settle_now
 from ledger.deal import Deal
 from ledger.deal_commands import AuthorizePayment
 from ledger.deal_events import OrderProposed, PaymentAuthorized, PaymentVoided
-from ledger.errors import InvalidInput, PaymentRefused
+from ledger.errors import InvalidInput, PaymentPending, PaymentRefused
 from ledger.market_money import due_micros, split
 from ledger.order import Order
 from ledger.receipt import Receipt
+from ledger.solana_rpc import NotSubmitted
 from ledger.spl import X402Header, read_header, verify_transfer
 from ledger.values import UnixMs
 
@@ -63,9 +64,11 @@ async def _accepted(request: web.Request, own: OwnOrder, said: AcceptRequest) ->
     receipt = await execute(app, order_id, command)
     if payment.awaits == "nothing" or not receipt.events:
         return receipt
-    await settle_now(app, order_id)
+    refused = await settle_now(app, order_id)
     after = await standing(app, order_id)
     _require_not_void(app, order_of(after), payment)
+    if refused is not None:
+        raise _not_yet(payment, refused)
     return after
 
 
@@ -124,6 +127,16 @@ def _require_in_time(header: X402Header, now: UnixMs) -> None:
         raise InvalidInput(msg, code="INVALID_PAYMENT_HEADER", details=details)
 
 
+def _not_yet(payment: PaymentAuthorized, refused: NotSubmitted) -> PaymentPending:
+    """Return the answer to a payer without funds: the same transfer is tried again by itself."""
+    msg = (
+        f"the chain does not take the transfer now: {refused.reason}; it is tried again until its "
+        "blockhash is over, so put funds on the account and sign no other one before"
+    )
+    details = {"signature": payment.signature, "outcome": "pending"}
+    return PaymentPending(msg, code="INSUFFICIENT_FUNDS", details=details)
+
+
 def _require_not_void(app: web.Application, order: Order, payment: PaymentAuthorized) -> None:
     """Raise if the chain refused the transfer: then nothing moved, and another one may follow."""
     deal: Deal | None = order.deal
@@ -132,6 +145,5 @@ def _require_not_void(app: web.Application, order: Order, payment: PaymentAuthor
     events = [placed.signed.event for placed in app[LEDGER].read_order(order.id)]
     voided = [e for e in events if isinstance(e, PaymentVoided)][-1]
     detail = voided.detail or voided.reason
-    code = "INSUFFICIENT_FUNDS" if voided.cause == "funds" else "TRANSACTION_FAILED"
     msg = f"the chain did not take the transfer, and nothing moved: {detail}"
-    raise PaymentRefused(msg, code=code, details={"signature": payment.signature})
+    raise PaymentRefused(msg, code="TRANSACTION_FAILED", details={"signature": payment.signature})

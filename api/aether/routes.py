@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from api.aether import agents, delivered, inboxes, offers, paying, talks
 from api.aether.errors import WORDS, PaymentsDisabled
-from api.aether.proof import NotYourWallet, ProofRefused
+from api.aether.proof import NotYourWallet, ProofRefused, SignatureRefused
 from api.aether.replies import (
     AgentReply,
     AgentShown,
@@ -57,6 +57,7 @@ from ledger.errors import (
     NotFound,
     OutcomeUnknown,
     Overloaded,
+    PaymentPending,
     PaymentRefused,
     Rejected,
     StoreUnavailable,
@@ -66,7 +67,7 @@ from ledger.spl import SolanaMissing
 
 MOUNTS: Final = ("", "/api", "/t/{token}", "/t/{token}/api")
 
-_WHO: Final = frozenset({ProofRefused, NotYourWallet})
+_WHO: Final = frozenset({ProofRefused, SignatureRefused, NotYourWallet})
 _CLAIMS: Final = frozenset({Overloaded, OutcomeUnknown, StoreUnavailable, Conflict})
 _DECIDED: Final = frozenset({NotFound, Conflict, Rejected})
 
@@ -124,7 +125,14 @@ _TALK: Final = "/conversations/{conversation_id}"
 _ORDER: Final = "/orders/{order_id}"
 _MISSING: Final = frozenset({NotFound})
 _PAID: Final = frozenset(
-    {PaymentsDisabled, PaymentRefused, SolanaMissing, Unauthorized, ChainUnavailable}
+    {
+        PaymentsDisabled,
+        PaymentRefused,
+        PaymentPending,
+        SolanaMissing,
+        Unauthorized,
+        ChainUnavailable,
+    }
 )
 
 MARKET_ROUTES: Final = [

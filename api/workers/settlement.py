@@ -38,37 +38,31 @@ async def settle_payments(app: web.Application) -> None:
                 return
 
 
-async def settle_now(app: web.Application, order_id: str) -> None:
+async def settle_now(app: web.Application, order_id: str) -> NotSubmitted | None:
     """Send a transfer that was just recorded, and follow it for a while.
 
-    Whatever is still open then, or if the chain falls silent, the loop goes on with.
+    Returns why the node does not take it now, if it says so. That proves nothing: whoever holds the
+    transfer could send it elsewhere, so it stays open until it landed or never can. Whatever is
+    open then, or if the chain falls silent, the loop goes on with.
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            if await _begin(app, order_id):
-                while await _look(app, order_id):  # noqa: ASYNC110 - nothing tells of a new block
-                    await asyncio.sleep(LOOK_SECONDS)
+            refused = await _begin(app, order_id)
+            if refused is not None and refused.cause == "funds":
+                return refused
+            while await _look(app, order_id):  # noqa: ASYNC110 - nothing tells of a new block
+                await asyncio.sleep(LOOK_SECONDS)
     except (TimeoutError, ChainUnavailable):
         _log.info("a transfer is left to the loop")
+    return None
 
 
-async def _begin(app: web.Application, order_id: str) -> bool:
-    """Send a transfer for the first time; return whether it is open then.
-
-    What the node refuses now was never passed on by us, so it can be void at once. Later that
-    would have to be proven: an earlier attempt may still be on its way.
-    """
+async def _begin(app: web.Application, order_id: str) -> NotSubmitted | None:
     payment = await _open_payment(app, order_id)
     if payment is None:
-        return False
+        return None
     sent = await (await recognised(app)).send(payment.transaction)
-    if not isinstance(sent, NotSubmitted) or sent.cause == "blockhash":
-        return True
-    now = app[LEDGER].clock()
-    await execute(
-        app, order_id, VoidPayment(payment.signature, "refused", sent.cause, sent.reason, now)
-    )
-    return False
+    return sent if isinstance(sent, NotSubmitted) else None
 
 
 async def _look(app: web.Application, order_id: str) -> bool:
@@ -120,9 +114,9 @@ async def _send(
     """Send a transfer; void it only where it is proven that it moved nothing and never will."""
     now, signature = app[LEDGER].clock(), payment.signature
     sent = await rpc.send(payment.transaction)
-    if not isinstance(sent, NotSubmitted):
+    if not isinstance(sent, NotSubmitted) or payment.seen_slot is None:
         return None
     blockhash = base58_of(read_transaction(transaction_bytes(payment.transaction)).blockhash)
-    if await rpc.can_never_land(signature, blockhash, seen_at_slot=payment.seen_slot or 0):
+    if await rpc.can_never_land(signature, blockhash, seen_at_slot=payment.seen_slot):
         return VoidPayment(signature, "expired", sent.cause, sent.reason, now)
     return None

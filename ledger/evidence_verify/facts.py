@@ -214,9 +214,6 @@ SAYINGS: dict[str, list[Saying]] = {
     "payment_settled": [
         ("The chain took the transfer {signature} in slot {slot}: {finality}.", CHAIN, RPC)
     ],
-    "payment_voided/refused": [
-        ("The network refused the transfer {signature}: nothing moved.", CHAIN, RPC)
-    ],
     "payment_voided/failed": [
         ("The transfer {signature} failed on the chain: nothing moved.", CHAIN, RPC)
     ],

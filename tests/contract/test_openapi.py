@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
+from api.aether.routes import MARKET_ROUTES, MOUNTS
 from api.app import ROUTES
 from api.config import Settings
 from api.errors import STATUS_OF
@@ -29,6 +30,7 @@ from ledger.errors import Gone, NotFound
 from tests.contract.described import Watch, breaches, described, resolved
 from tests.contract.kit import Service, make_settings, serving
 
+WAYS = [{"bearer"}, {"basic"}, {"signed_wallet", "signed_time", "signature"}]
 ROOT = Path(__file__).resolve().parents[2]
 BY_PATH = {(route.method, route.path): route for route in ROUTES}
 BUILD = (
@@ -101,6 +103,18 @@ def test_an_operation_says_what_its_route_takes_and_gives(route: Route) -> None:
     }
 
 
+def missing_by(route: Route) -> str:
+    """Return the code for what is not there, by what a request to the route names."""
+    named_in_body = {"POST /orders": "CONVERSATION", "POST /conversations": "AGENT"}
+    if by_name(route) in named_in_body:
+        return f"{named_in_body[by_name(route)]}_NOT_FOUND"
+    if names_order(route):
+        return "ORDER_NOT_FOUND"
+    if "{conversation_id}" in route.path:
+        return "CONVERSATION_NOT_FOUND"
+    return "AGENT_NOT_FOUND" if "/agents/" in route.path else "NOT_FOUND"
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=by_name)
 def test_every_error_of_a_route_is_described_with_the_one_form_of_errors(route: Route) -> None:
     responses = operations()[route.method, route.path]["responses"]
@@ -112,7 +126,8 @@ def test_every_error_of_a_route_is_described_with_the_one_form_of_errors(route: 
             "application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}
         }
     for error in errors_of(route):
-        code = "NOT_FOUND" if error is NotFound and not names_order(route) else error.code
+        code = missing_by(route) if error is NotFound else error.code
+        code = route.words.get(code, code)
         assert f"`{code}`" in responses[str(STATUS_OF[error])]["description"]
 
 
@@ -120,9 +135,51 @@ def test_every_error_of_a_route_is_described_with_the_one_form_of_errors(route: 
 def test_routes_with_roles_ask_for_a_token_of_one_of_them_and_no_other_does(route: Route) -> None:
     found = operations()[route.method, route.path]
 
-    asked = {role for way in found.get("security", []) for role in way["bearer"]}
+    ways = [] if route in MARKET_ROUTES else found.get("security", [])
+    asked = {role for way in ways for role in way["bearer"]}
     assert asked == {str(role) for role in route.roles}
-    assert all(len(way["bearer"]) == 1 for way in found.get("security", []))
+    assert all(len(way["bearer"]) == 1 for way in ways)
+
+
+@pytest.mark.parametrize("route", MARKET_ROUTES, ids=by_name)
+def test_a_marketplace_route_asks_for_proof_of_a_wallet_in_any_way_there_is(route: Route) -> None:
+    found = operations()[route.method, route.path]
+
+    assert [set(way) for way in found["security"]] == WAYS
+    assert not any(scopes for way in found["security"] for scopes in way.values())
+    assert {"401", "403"} <= set(found["responses"])
+    told = found["responses"]["401"]["headers"]["WWW-Authenticate"]
+    # What a payment's own signature lacks is refused with the same status and no such header.
+    pays = route.path.endswith("/accept")
+    assert resolved(told).get("required", False) is not pays
+
+
+@pytest.mark.parametrize("route", MARKET_ROUTES, ids=by_name)
+def test_a_marketplace_route_is_described_behind_each_of_its_mounts(route: Route) -> None:
+    public = document(ROUTES, server="https://provider.example/shop")
+    found = public["paths"][route.path][route.method.lower()]
+
+    assert [server["url"] for server in found["servers"]] == [
+        f"https://provider.example/shop{mount}" for mount in MOUNTS
+    ]
+    for server in found["servers"]:
+        assert ("token" in server.get("variables", {})) is ("{token}" in server["url"])
+    assert all(f"`{mount}`" in found["description"] for mount in MOUNTS if mount)
+
+
+def test_every_placeholder_of_a_path_is_described() -> None:
+    for (method, path), found in operations().items():
+        for each in found["parameters"]:
+            assert each["in"] != "path" or each["description"], (method, path)
+
+
+def test_where_claims_pass_unproven_the_document_says_so(tmp_path: Path) -> None:
+    made = make_settings(tmp_path, aether_auth="open")
+    paths = json.loads(document_bytes(ROUTES, made))["paths"]
+
+    for route in ROUTES:
+        ways = paths[route.path][route.method.lower()].get("security", [])
+        assert ({} in ways) is (route in MARKET_ROUTES)
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.writes], ids=by_name)
@@ -148,7 +205,7 @@ def test_every_reference_leads_somewhere_and_nothing_is_left_over() -> None:
     text = json.dumps(described())
     kinds = dict(described()["components"])
 
-    assert set(kinds.pop("securitySchemes")) == {"bearer"}
+    assert set(kinds.pop("securitySchemes")) == set().union(*WAYS)
     for kind, parts in kinds.items():
         for name in parts:
             assert f'"#/components/{kind}/{name}"' in text, name

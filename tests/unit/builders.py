@@ -642,7 +642,7 @@ def settle(payment: PaymentAuthorized | None = None, *, now: UnixMs = NOW) -> Se
 def void(
     payment: PaymentAuthorized | None = None,
     *,
-    reason: Literal["refused", "failed", "expired"] = "expired",
+    reason: Literal["failed", "expired"] = "expired",
     detail: str | None = None,
     now: UnixMs = NOW,
 ) -> VoidPayment:

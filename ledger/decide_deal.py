@@ -23,12 +23,13 @@ from ledger.deal_events import (
     OrderDeclined,
     OrderProposed,
     OrderReviewed,
+    PaymentAuthorized,
     PaymentSettled,
     PaymentVoided,
 )
 from ledger.decision import Claimed, Decision, decided
 from ledger.entry import Draft
-from ledger.errors import Conflict, NotFound, Rejected
+from ledger.errors import Conflict, NotFound, PaymentRefused, Rejected
 from ledger.event import Event
 from ledger.order import Order
 from ledger.values import UnixMs, address_of, order_stream
@@ -119,6 +120,7 @@ def _authorize(
     _require_open(deal)
     _require_in_time(terms, command.now)
     payment = command.payment
+    _require_offered_place(terms, payment)
     if payment.signature in deal.voided:
         msg = "this transfer did not move anything and never will; sign another one"
         raise Rejected(msg, code="TRANSACTION_FAILED", details={"signature": payment.signature})
@@ -187,6 +189,15 @@ def _require_open(deal: Deal) -> None:
     if deal.authorization is not None:
         msg = "the order is being paid, or paid"
         raise Rejected(msg, code=NOT_NOW)
+
+
+def _require_offered_place(terms: OrderProposed, payment: PaymentAuthorized) -> None:
+    """Take what is paid where the signed offer says, whatever the settings are by now."""
+    place = (payment.chain, payment.mint, f"{payment.chain}:{payment.recipient}")
+    if place != (terms.chain, terms.token, terms.payment_address):
+        msg = "the offer names another place to pay at; ask the agent for a new one"
+        details = {"reason": "other_place"}
+        raise PaymentRefused(msg, code="INVALID_PAYMENT_HEADER", details=details)
 
 
 def _require_in_time(terms: OrderProposed, now: UnixMs) -> None:

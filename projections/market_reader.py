@@ -113,6 +113,14 @@ class MarketReader:
         found = self._db.execute(query, (agent or wallet,)).fetchone()[0]
         return None if found is None else float(found)
 
+    def answer_times(self) -> dict[str, float]:
+        """Return the same for every agent that ever answered, in milliseconds."""
+        rows = self._db.execute(
+            "SELECT agent, avg(answered_ms - asked_ms) FROM conversations"
+            " WHERE answered_ms >= asked_ms GROUP BY agent"
+        )
+        return {row[0]: float(row[1]) for row in rows}
+
     def conversation(self, conversation: str) -> TalkRow | None:
         """Return a conversation, or None if the views have none of this id."""
         found = self._rows(TalkRow, "conversations WHERE conversation=?", (conversation,))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from api.aether.profiles import minutes, number, pruned, service_json, told
+from api.aether.profiles import minutes, minutes_of, number, pruned, service_json, told
 from api.aether.proof import Proof, acting_wallet
 from api.aether.requests import (
     AgentQuery,
@@ -173,8 +173,9 @@ async def get_search(request: web.Request) -> web.Response:
     """Find agents; those without any review are left out where a rating is asked for."""
     asked, app = read_query(request, SearchQuery), request.app
     rows, records = app[MARKET].listed(), app[MARKET].records()
+    waits = app[MARKET].answer_times()
     # Reading what agents say of themselves takes a moment if there are many.
-    found = await asyncio.to_thread(found_agents, app[LEDGER], rows, records, asked)
+    found = await asyncio.to_thread(found_agents, app[LEDGER], rows, records, waits, asked)
     first = asked.offset or 0
     return json_response({"agents": found[first : first + asked.limit]}, headers=NO_STORE)
 
@@ -209,7 +210,7 @@ def _stats(record: Record, answered_after_ms: float | None) -> Json:
     if record.rating is not None:
         body["rating"] = round(record.rating, 2)
     if answered_after_ms is not None:
-        body["responseTime"] = round(answered_after_ms / 1000, 3)
+        body["responseTime"] = minutes_of(answered_after_ms)
     return body
 
 

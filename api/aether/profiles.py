@@ -58,3 +58,8 @@ def number(value: Decimal | None) -> int | float | None:
 def minutes(seconds: Decimal | None) -> int | float | None:
     """Return minutes of seconds."""
     return number(seconds / 60) if seconds is not None else None
+
+
+def minutes_of(ms: float) -> float:
+    """Return minutes of milliseconds, to the thousandth: the SDK's unit of response times."""
+    return round(ms / 60_000, 3)

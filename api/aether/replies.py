@@ -57,6 +57,7 @@ class AgentShown(MarketReply):
     rating: float | None = None
     review_count: int
     total_orders: int
+    response_time: float | None = None
     listed: bool
     created_at: Time
     updated_at: Time
@@ -75,7 +76,7 @@ class AgentsReply(MarketReply):
 
 
 class StatsReply(MarketReply):
-    """GET /agents/stats: `responseTime` in seconds, money in USDC.
+    """GET /agents/stats: `responseTime` in minutes, money in USDC.
 
     Orders count once they are paid; `completionRate` is the delivered share of them, from 0 to 1.
     `payoutDue` is the agents' share: the service lists it and pays nobody.

@@ -9,7 +9,14 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
 
 from api.aether.free_json import AnyJson, Attachments
@@ -37,6 +44,10 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _at_most(limit: int) -> int:
+    return min(limit, MAX_PAGE)
+
+
 def _asked_number(value: object) -> object:
     """Return the number that a query holds as text; what is none is left to fail."""
     try:
@@ -48,7 +59,8 @@ def _asked_number(value: object) -> object:
 Method = Annotated[Literal["USDC", "ATHR"], BeforeValidator(_upper)]
 Asked = Annotated[Decimal, BeforeValidator(_asked_number), Field(ge=0, le=MAX_PRICE)]
 Count = Annotated[int, Field(ge=0, le=10**9), BeforeValidator(plain_number)]
-Limit = Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(plain_number)]
+Limit = Annotated[int, Field(ge=1), AfterValidator(_at_most), BeforeValidator(plain_number)]
+"""Clients ask for any number; there are at most `MAX_PAGE` on a page."""
 
 
 def micros(price: Decimal) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from api.aether.profiles import minutes_of
 from api.aether.requests import SearchQuery
 from api.aether.shop import json_of
 from api.aether.shown import Json, agent_json
@@ -17,7 +18,11 @@ NO_RECORD: Final = Record(0, 0, 0, 0, 0, None)
 
 
 def found_agents(
-    ledger: Ledger, rows: Iterable[AgentRow], records: Mapping[str, Record], asked: SearchQuery
+    ledger: Ledger,
+    rows: Iterable[AgentRow],
+    records: Mapping[str, Record],
+    waits: Mapping[str, float],
+    asked: SearchQuery,
 ) -> list[Json]:
     """Return the agents that fit, the best reviewed first. Not for the event loop."""
     found = []
@@ -26,7 +31,10 @@ def found_agents(
         profile = json_of(ledger, row.profile_id)
         services = json_of(ledger, row.services_id) or []
         if profile is not None and _fits(profile, services, record, asked):
-            found.append(agent_json(ledger, row.agent, _state(row), record))
+            shown = agent_json(ledger, row.agent, _state(row), record)
+            if row.agent in waits:
+                shown["responseTime"] = minutes_of(waits[row.agent])
+            found.append(shown)
     return sorted(found, key=lambda agent: -agent.get("rating", 0))
 
 

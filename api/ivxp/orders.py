@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 from aiohttp import web
 
+from api.aether.reading import require_side_by_id
 from api.answers import json_response
 from api.handout import write_in_pieces
 from api.ivxp.negotiation import PROTOCOL_1_0, VARY, view_asked
@@ -20,6 +21,7 @@ from api.routes import route_path
 from ledger.commands import NoteCollected
 from ledger.content import wire_content, wire_text
 from ledger.errors import Gone, NotFound
+from ledger.market_events import Side
 from ledger.order import Status
 from ledger.store_sqlite import ContentRow
 from ledger.values import UnixMs, is_order_id, iso_of
@@ -43,6 +45,7 @@ async def get_status(request: web.Request) -> web.Response:
 async def get_download(request: web.Request) -> web.StreamResponse:
     """Hand out the deliverable; the first whole hand-out is recorded after the last byte."""
     asked, view = view_asked(request), await order_view(request)
+    side = await require_side_by_id(request, view.order_id) if view.market else None
     row = _content(request, view)
 
     def make() -> bytes:
@@ -60,9 +63,10 @@ async def get_download(request: web.Request) -> web.StreamResponse:
             await write_in_pieces(request, response, body)
     except ConnectionError:
         return response  # the client went away: nothing was handed out whole
-    if request.method == "GET" and Status.DELIVERED not in view.status_at:
-        ledger = request.app[LEDGER]
-        note = ledger.execute(view.order_id, NoteCollected("bearer", ledger.clock()))
+    # The agent that looks at its own work has not collected it.
+    if request.method == "GET" and Status.DELIVERED not in view.status_at and side != "agent":
+        ledger, by = request.app[LEDGER], _by(side)
+        note = ledger.execute(view.order_id, NoteCollected(by, ledger.clock()))
         request.app[BACKGROUND].spawn(note, "collected")
     return response
 
@@ -76,10 +80,16 @@ async def order_view(request: web.Request) -> OrderView:
     if not is_order_id(order_id):
         raise NotFound("no order has this id")
     view = request.app[VIEWS].order(order_id)
-    if view is not None:
-        return view
-    order = await known_order(request.app[LEDGER], order_id)
-    return view_of(order_row(order, position=0))
+    if view is None:
+        order = await known_order(request.app[LEDGER], order_id)
+        view = view_of(order_row(order, position=0))
+    if view.market:
+        await require_side_by_id(request, order_id)
+    return view
+
+
+def _by(side: Side | None) -> Literal["bearer", "party"]:
+    return "party" if side == "client" else "bearer"
 
 
 def _content(request: web.Request, view: OrderView) -> ContentRow:

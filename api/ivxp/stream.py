@@ -16,6 +16,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from api.aether.reading import require_side
 from api.ivxp.parties import known_order
 from api.ivxp.views import word_1_0, word_1_1
 from api.keys import FOLLOWERS, LEDGER, RUNNER, SETTINGS
@@ -44,6 +45,7 @@ _POSITION: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 async def get_stream(request: web.Request) -> web.StreamResponse:
     """Follow an order until it is delivered or has failed."""
     order = await known_order(request.app[LEDGER], request.match_info["order_id"])
+    await require_side(request, order)
     story = Story(order.id, _last_seen(request), request.app[SETTINGS].path_prefix)
     address = client_address(request, request.app[SETTINGS].proxy_networks)
     with request.app[FOLLOWERS].following(order.id, address) as moved:

@@ -156,8 +156,7 @@ KINDS = {
         "signature:signature58 slot:number grade:as_settled finality:confirmed/finalized"
     ),
     "payment_voided": (
-        "signature:signature58 reason:refused/failed/expired cause:funds/blockhash/other"
-        " detail?:text"
+        "signature:signature58 reason:failed/expired cause:funds/blockhash/other detail?:text"
     ),
     "order_reviewed": f"rating:stars comment_id?:id {KNOWN}",
 }

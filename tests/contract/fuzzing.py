@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,9 +14,12 @@ import requests
 from schemathesis import BaseSchema
 
 from api.keys import LEDGER, TOKENS
+from api.routes import Route
 from scripts.buyer import Buyer, utc_now
 from tests.contract.callers import AUDITOR, OPERATOR, PARTY, WORKER
 from tests.contract.kit import NETWORK, Service
+from tests.contract.market_doors import DOORS, Ask, key_of
+from tests.contract.market_doors import World as Doors
 from tests.support.chain import account_named
 
 Body = dict[str, Any]
@@ -37,6 +41,8 @@ class World:
     session: requests.Session
     event_id: str = "1-" + "0" * 64
     """Of an event that the chain caused, in an order of the buyer."""
+    market: Doors | None = None
+    """The marketplace of the same service."""
 
     def token(self, path: str, random: Random) -> str:
         """Return a fresh token, mostly of somebody who may do a lot at a path."""
@@ -56,6 +62,24 @@ class World:
         """Return an order with which something can be done at a path, or now and then another."""
         others = self.orders[READ]
         return random.choice(self.orders.get(path, others) if random.random() < 0.85 else others)
+
+    def opening(self, route: Route) -> tuple[dict[str, str], Ask]:
+        """Return the parts of a marketplace route's path, and a request that would be accepted."""
+        assert self.market is not None
+        door = DOORS[key_of(route.method, route.path)]
+        ask = door.ask(self.market).claiming(door.owner.address)
+        places = zip(route.path.split("/"), ask.path.split("/"), strict=True)
+        return {name.strip("{}"): said for name, said in places if name.startswith("{")}, ask
+
+    def proof(self, route: Route, random: Random) -> str:
+        """Return an `Authorization` for a marketplace route, mostly of whom it opens to."""
+        door = DOORS[key_of(route.method, route.path)]
+        wallet = random.choice([*[door.owner.address] * 9, door.across.address])
+        app = self.service.app
+        token, _ = app[TOKENS].issue(wallet, app[LEDGER].clock())
+        if random.random() < 0.5:
+            return f"Bearer {token}"
+        return "Basic " + b64encode(f"{wallet}:{token}".encode()).decode()
 
     def message(self, path: str, order_id: str, random: Random) -> Body:
         """Return a good message for a POST to a path; empty where any one is good."""
@@ -185,5 +209,7 @@ _MESSAGES: dict[str, Callable[[World, str, Random], Body]] = {
     f"{_CURSOR}/nack": lambda *_: {"lease_token": 2, "at": 2, "action": "park"},
     f"{_CURSOR}/lease": lambda *_: {"lease_token": 2, "extend": 600, "release": False},
     f"{_CURSOR}/seek": lambda *_: {"to": "earliest", "reason": "again"},
+    "/v1/conversations/{conversation_id}/erase": lambda *_: {"reason": "request"},
+    "/v1/agents/{agent_id}/erase": lambda *_: {"reason": "operator"},
     "/v1/orders/{order_id}/refund": lambda _world, _order_id, random: {"tx_hash": _hex32(random)},
 }

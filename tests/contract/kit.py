@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from api.app import make_app
 from api.config import Settings, load_settings
 from api.keys import LEDGER, RUNNER
+from api.routes import Route
 from ledger.service import Clock, system_clock
 from ledger.values import UnixMs
 from scripts.buyer import Buyer, utc_now
@@ -28,6 +30,8 @@ RECOVERY_ADDRESS = "0x00000000000000000000000000000000000000bb"
 NETWORK = "base-sepolia"
 WAIT_SECONDS = 20
 POLL_SECONDS = 0.02
+NO_ID = "00000000-0000-4000-8000-000000000000"
+"""Of no agent and no conversation."""
 ECHO_MICROS = 100_000
 """The price of `text_echo` in the catalog that ships."""
 
@@ -117,10 +121,23 @@ def path_of(path: str, order_id: str) -> str:
     """Return a route's path filled in, for an order with at least one event."""
     parts = {"order_id": order_id, "level": "0", "tile": "000.p/1", "seq": "1"}
     parts |= {"party": "provider", "name": "one", "pos": "1", "event_id": "1-" + "0" * 64}
+    parts |= {"agent_id": NO_ID, "conversation_id": NO_ID, "token": "token"}
     query = "?from=1" if path == "/ledger/proof/consistency" else ""
     for name, value in parts.items():
         path = path.replace(f"{{{name}}}", value)
     return path + query
+
+
+def methods_at(routes: list[Route], path: str) -> set[str]:
+    """Return the methods that some routes take at a filled path, whatever their mounts."""
+    found: set[str] = set()
+    for route in routes:
+        for mount in route.mounts:
+            place = mount + (route.pattern or route.path)
+            pattern = re.sub(r"\{\w+(:[^}]*)?\}", lambda m: (m[1] or ":[^/]+")[1:], place)
+            if re.fullmatch(pattern, path):
+                found |= {"GET", "HEAD"} if route.method == "GET" else {route.method}
+    return found
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from api.aether.proof import ProofRefused
+from api.aether.routes import MARKET_ROUTES, MOUNTS
 from api.app import ROUTES
 from api.auth import CALLER
 from api.openapi_errors import errors_of
@@ -629,6 +630,21 @@ async def test_an_open_route_asks_for_no_token_and_minds_none(
 
     assert answers[0].outcome == answers[1].outcome
     assert answers[0].status not in (401, 403)
+
+
+@pytest.mark.parametrize("mount", MOUNTS)
+@pytest.mark.parametrize("route", MARKET_ROUTES, ids=by_name)
+async def test_a_marketplace_route_lets_nobody_in_unproven_and_says_how_to_prove_a_wallet(
+    service: Service, order_id: str, route: Route, mount: str
+) -> None:
+    before = service.position
+    for token in (None, "nonsense"):
+        caller = Caller(service, NOBODY, token)
+        answer = await caller.call(route.method, path_of(mount + route.path, order_id), data=b"[")
+
+        assert answer.outcome == (401, "UNAUTHORIZED_ACCESS")
+        assert answer.headers["WWW-Authenticate"] == 'Basic realm="wallet:token", Bearer'
+    assert service.position == before
 
 
 async def test_the_operators_and_workers_writes_are_not_counted_and_all_others_are(

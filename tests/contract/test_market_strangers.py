@@ -218,7 +218,6 @@ async def test_a_head_of_a_poll_marks_nothing(tmp_path_factory: pytest.TempPathF
         assert m.service.position == before
 
 
-@pytest.mark.xfail(reason="the routes of the other protocol ask for the order's id alone")
 @pytest.mark.parametrize("path", ["/ivxp/download/{}", "/ivxp/orders/{}/deliverable"])
 async def test_no_other_route_hands_out_or_marks_what_a_client_bought(
     tmp_path_factory: pytest.TempPathFactory, path: str

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from yarl import URL
 
+from api.aether.routes import MARKET_ROUTES
 from api.app import ROUTES
 from scripts.devchain import DevChain
-from tests.contract.kit import Service, delivered_status, paid_order, path_of, payer, send
+from tests.contract.kit import (
+    Service,
+    delivered_status,
+    methods_at,
+    paid_order,
+    path_of,
+    payer,
+    send,
+)
+from tests.contract.market_doors import DOORS, furnished, key_of
+from tests.contract.market_kit import AGENT, market
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -18,32 +30,51 @@ UNKNOWN_ORDER = "ivxp-00000000-0000-4000-8000-000000000000"
 
 
 def allowed() -> dict[str, set[str]]:
-    """Return the methods of each path of the registry."""
-    methods: dict[str, set[str]] = {}
-    for route in ROUTES:
-        also = {"HEAD"} if route.method == "GET" else set()
-        methods.setdefault(route.path, set()).update({route.method} | also)
-    return methods
+    """Return the methods of each path of the registry, and of what other paths it is one of."""
+    paths = {path_of(mount + each.path, UNKNOWN_ORDER) for each in ROUTES for mount in each.mounts}
+    return {path: methods_at(ROUTES, path.partition("?")[0]) for path in sorted(paths)}
 
 
-WRONG = [(path, m) for path, known in allowed().items() for m in METHODS if m not in known]
+ALLOWED = allowed()
+WRONG = [(path, m) for path, known in ALLOWED.items() for m in METHODS if m not in known]
 
 
 @pytest.mark.parametrize(("path", "method"), WRONG)
 async def test_another_method_on_a_known_path_is_answered_in_json_with_the_allowed_ones(
     service: Service, path: str, method: str
 ) -> None:
-    status, body, headers = await send(service, method, path_of(path, UNKNOWN_ORDER), b"{}")
+    status, body, headers = await send(service, method, path, b"{}")
 
     assert (status, body["error"]) == (405, "METHOD_NOT_ALLOWED")
     assert body["message"]
-    assert set(headers["Allow"].split(",")) == allowed()[path]
+    assert set(headers["Allow"].split(",")) == ALLOWED[path]
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "path",
-    ["/", "/ivxp", "/ivxp/", "/ivxp/catalog/", "/ivxp/status/", "/ivxp/nothing", "/favicon.ico"],
+    [
+        "/",
+        "/ivxp",
+        "/ivxp/",
+        "/ivxp/catalog/",
+        "/ivxp/status/",
+        "/ivxp/nothing",
+        "/favicon.ico",
+        "/agents",
+        "/agents/",
+        "/agents/search/",
+        "/orders/",
+        "/conversations/",
+        "/api",
+        "/api/",
+        "/api/api/orders",
+        "/api/health",
+        "/t/token",
+        "/t/token/api/",
+        "/t/token/health",
+        "/t//orders",
+    ],
 )
 async def test_an_unknown_path_is_answered_in_json(
     service: Service, path: str, method: str
@@ -94,7 +125,7 @@ async def test_head_answers_like_get_without_a_body_and_records_nothing(
     before = service.kinds(order_id)
 
     for route in ROUTES:
-        if route.method != "GET" or route.roles:
+        if route.method != "GET" or route.roles or route in MARKET_ROUTES:
             continue
         url = service.url + path_of(route.path, order_id)
         async with service.session.head(url) as response:
@@ -102,6 +133,37 @@ async def test_head_answers_like_get_without_a_body_and_records_nothing(
             assert response.content_type == route.media_type
             assert await response.read() == b""
     assert service.kinds(order_id) == before
+
+
+async def test_head_of_a_marketplace_route_answers_like_get_and_hands_nothing_out(
+    tmp_path: Path,
+) -> None:
+    async with market(tmp_path, "headers") as m:
+        world = await furnished(m)
+        before = m.service.position
+        for route in MARKET_ROUTES:
+            if route.method != "GET":
+                continue
+            door = DOORS[key_of("GET", route.path)]
+            ask = door.ask(world).claiming(door.owner.address)
+            headers = {"Authorization": f"Bearer {await m.token(door.owner)}"}
+            url = m.service.url + ask.path
+            async with m.service.session.head(url, params=ask.query, headers=headers) as head:
+                assert (head.status, head.content_type) == (200, route.media_type), route.path
+                length = head.headers.get("Content-Length")
+            # What a poll would hand out is not known before, so nothing is said of its length.
+            assert (length is None) is route.path.endswith(("/new", "/paid")), route.path
+        assert m.service.position == before
+
+        for path in ("/agents/messages/new", "/agents/orders/paid"):
+            ask = DOORS["GET", path].ask(world)
+            async with m.service.session.get(
+                m.service.url + ask.path,
+                params=ask.query,
+                headers={"Authorization": f"Bearer {await m.token(AGENT)}"},
+            ) as response:
+                [news] = (await response.json()).values()
+                assert news, "what HEAD asked for is still to be had"
 
 
 async def test_the_first_whole_download_is_recorded_once(service: Service, chain: DevChain) -> None:

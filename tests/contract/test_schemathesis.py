@@ -32,6 +32,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from api.aether.proof import SIGNATURE_HEADER, TIMESTAMP_HEADER, WALLET_HEADER
+from api.aether.routes import MARKET_ROUTES
 from api.answers import LEDGER_HEAD, ledger_head
 from api.app import ROUTES
 from api.feeds.events import event_id
@@ -45,8 +47,10 @@ from ledger.commands import FailHandler
 from scripts.buyer import Buyer
 from scripts.devchain import DevChain
 from tests.contract.callers import OPERATOR, ROLES, signed_in
-from tests.contract.fuzzing import OPENED, READ, World, dispute
-from tests.contract.kit import Service, paid_order, path_of, payer, serving
+from tests.contract.fuzzing import OPENED, READ, Body, World, dispute
+from tests.contract.kit import Service, methods_at, paid_order, path_of, payer, serving
+from tests.contract.market_doors import furnished
+from tests.contract.market_kit import MARKETPLACE, Market
 from tests.support.chain import account_named
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -58,6 +62,7 @@ EXAMPLES = 5
 """Random cases for each route, as many right as wrong ones."""
 EDGES = 30
 """Cases at the edges of a route's schema, at most."""
+SIGNED_HEADERS = {WALLET_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER}
 AT_THE_DOOR = {204, 400, 401, 404, 405, 422, 429}
 ANSWERED = {
     "/ivxp/request",
@@ -111,13 +116,17 @@ async def world(tmp_path_factory: pytest.TempPathFactory, chain: DevChain) -> As
     with requests.Session() as session:
         session.trust_env = False
         roles = {**ROLES, "arbiter": account_named(ARBITER).address}
-        async with serving(folder, chain, catalog=folder / "catalog.toml", **roles) as service:
+        paid_at = {"solana_payment_address": MARKETPLACE.address}
+        async with serving(
+            folder, chain, catalog=folder / "catalog.toml", **roles, **paid_at
+        ) as service:
             buyer, arbiter = payer(chain, service, "fuzz"), service.buyer(ARBITER)
             orders = await orders_by_path(service, chain, buyer)
             schema = await read_schema(service)
             named = await found_event(service, orders[READ][0])
             await open_cursors(service)
-            yield World(service, schema, buyer, arbiter, orders, session, named)
+            market = await furnished(Market(service, "credentials"))
+            yield World(service, schema, buyer, arbiter, orders, session, named, market)
 
 
 async def found_event(service: Service, order_id: str) -> str:
@@ -155,6 +164,8 @@ async def orders_by_path(service: Service, chain: DevChain, buyer: Buyer) -> dic
     read = [await order_at(service, chain, buyer, "") for _ in range(2)]
     found: dict[str, list[str]] = {}
     for route in ROUTES:
+        if route in MARKET_ROUTES:
+            continue  # its orders are made in another way
         if route.method == "GET" and ORDER_PART in route.path:
             found[route.path] = read
         elif ORDER_PART in route.path or "order_id" in (route.request or BaseModel).model_fields:
@@ -222,7 +233,7 @@ class Fuzz:
         for case in self.random.sample(own, min(EDGES, len(own))):
             self.send(case)
         for case in edges:
-            if case.method != self.route.method:
+            if case.method not in methods_at(ROUTES, case.formatted_path):
                 # A head is judged wherever it is sent; here the method is what is wrong.
                 case.headers.pop(LEDGER_HEAD, None)
                 self.send(case)
@@ -271,6 +282,10 @@ class Fuzz:
         if self.route.roles and self.random.random() < 0.9:
             token = self.world.token(self.route.path, self.random)
             headers["Authorization"] = f"Bearer {token}"
+        if self.route in MARKET_ROUTES and self.random.random() < 0.9:
+            headers["Authorization"] = self.world.proof(self.route, self.random)
+            for name in SIGNED_HEADERS & set(case.headers):
+                del case.headers[name]
         try:
             answer = case.call_and_validate(
                 session=self.world.session, headers=headers, checks=CHECKS
@@ -281,10 +296,16 @@ class Fuzz:
             self.statuses[answer.status_code] += 1
 
     def _make_real(self, case: Case) -> None:
+        if self.route in MARKET_ROUTES:
+            self._open_door(case)
+            return
         order_id = self.world.order_for(self.route.path, self.random)
         real = {"level": "0", "tile": "000.p/1", "seq": "1", "order_id": order_id}
         real |= {"party": "provider", "pos": "1", "event_id": self.world.event_id}
         real["name"] = self.world.cursor_for(self.route.path)
+        if self.world.market is not None:
+            real |= {"conversation_id": self.world.market.talk}
+            real |= {"agent_id": self.world.market.agent}
         if self.route.media_type != EVENTS:
             case.path_parameters.update({n: real[n] for n in real if n in case.path_parameters})
         position = self.world.service.position
@@ -295,10 +316,23 @@ class Fuzz:
         if self.route.path.startswith("/ledger/") and self.random.random() < 0.8:
             ends = {"from": "1", "to": str(position), "size": str(position)}
             case.query.update({name: ends[name] for name in ends if name in case.query})
+        self._say(case, self.world.message(self.route.path, order_id, self.random))
+
+    def _open_door(self, case: Case) -> None:
+        parts, ask = self.world.opening(self.route)
+        case.path_parameters.update(parts)
+        if LEDGER_HEAD in case.headers:
+            case.headers[LEDGER_HEAD] = ledger_head(self.world.service.app[LEDGER].head)
+        if self.random.random() < 0.8:
+            case.query.pop(AFTER_POSITION, None)
+            case.query.update({name: str(value) for name, value in ask.query.items()})
+        self._say(case, dict(ask.body or {}))
+
+    def _say(self, case: Case, message: Body) -> None:
+        """Set what would be accepted into a case, now and then all but one member of it."""
         if KEY in case.headers and self.random.random() < 0.9:
             case.headers[KEY] = self.random.randbytes(8).hex()
         if isinstance(case.body, dict) and case.media_type == "application/json":
-            message = self.world.message(self.route.path, order_id, self.random)
             if message and self.random.random() < 0.4:
                 message.pop(self.random.choice(sorted(message)))
             case.body.update(message)
@@ -327,7 +361,7 @@ def got_inside(route: Route, statuses: Counter[int]) -> bool:
         return 426 in statuses
     if route.creates:
         return bool({200, 201} & set(statuses))
-    if route.method == "GET" or route.path in ANSWERED:
+    if route.method == "GET" or route in MARKET_ROUTES or route.path in ANSWERED:
         return 200 in statuses
     return bool(set(statuses) - AT_THE_DOOR)
 

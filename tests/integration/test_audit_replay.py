@@ -25,6 +25,7 @@ from tests.support.ledger_files import (
     Wallet,
     write_ledger,
 )
+from tests.support.market_stories import MARKET_STORIES
 
 ELSEWHERE = {"C11", "C22", "C23", "C24", "C25", "C26", "C28"}
 """The checks of what others hold."""
@@ -34,8 +35,22 @@ ELSEWHERE = {"C11", "C22", "C23", "C24", "C25", "C26", "C28"}
 def written(tmp_path_factory: pytest.TempPathFactory) -> LedgerFiles:
     """Return a stopped ledger with its views."""
     files = write_ledger(tmp_path_factory.mktemp("written"), events=120)
+    tell_of_the_market(files)
     catch_up(files)
     return files
+
+
+def tell_of_the_market(files: LedgerFiles) -> None:
+    ledger = files.open()
+    ledger.start()
+    teller = Teller(ledger)
+
+    async def tell() -> None:
+        for story in MARKET_STORIES:
+            await story(teller)
+
+    asyncio.run(tell())
+    ledger.close()
 
 
 @pytest.fixture

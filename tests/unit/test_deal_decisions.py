@@ -16,7 +16,7 @@ from ledger.deal_commands import AuthorizePayment, DealCommand
 from ledger.deal_events import OrderProposed, PaymentAuthorized, PaymentSettled, PaymentVoided
 from ledger.decide import OrderCommand, PaymentCommand, decide, transfers_of
 from ledger.decide_deal import NOT_NOW
-from ledger.errors import Conflict, LedgerError, NotFound, Rejected
+from ledger.errors import Conflict, LedgerError, NotFound, PaymentRefused, Rejected
 from ledger.market_money import due_micros, split
 from ledger.order import ENDLESS_SECONDS, NEXT, Order, Status
 from ledger.values import UnixMs, order_stream
@@ -269,6 +269,23 @@ def test_a_signature_that_pays_another_order_pays_no_second_one() -> None:
     assert refused.value.code == "INVALID_PAYMENT_HEADER"
     own = {command.payment.key: order_stream(b.ORDER_ID)}
     assert b.kinds_of(decide(b.proposed_order(), command, own)) == ["payment_authorized"]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"payment_address": None},
+        {"payment_address": b.AGENT_KEY.account},
+        {"token": b.AGENT_KEY.address},
+        {"chain": "solana:" + "5" * 32},
+    ],
+)
+def test_a_payment_goes_where_the_offer_says(terms: dict[str, object]) -> None:
+    order = b.proposed_order(b.offer(**terms))
+
+    with pytest.raises(PaymentRefused, match="another place") as refused:
+        decide(order, b.authorize(), b.NOTHING_CLAIMED)
+    assert refused.value.code == "INVALID_PAYMENT_HEADER"
 
 
 def test_the_signature_is_what_is_claimed() -> None:

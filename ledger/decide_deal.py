@@ -201,6 +201,7 @@ def _require_offered_place(terms: OrderProposed, payment: PaymentAuthorized) -> 
 
 
 def _require_in_time(terms: OrderProposed, now: UnixMs) -> None:
-    if now > terms.pay_by * 1000:
+    until = terms.pay_by if terms.deadline is None else min(terms.pay_by, terms.deadline)
+    if now > until * 1000:
         msg = "the offer has lapsed; ask the agent for a new one"
-        raise Rejected(msg, code=NOT_NOW, details={"pay_by": terms.pay_by})
+        raise Rejected(msg, code=NOT_NOW, details={"pay_by": until})

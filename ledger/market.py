@@ -9,7 +9,7 @@ from uuid import uuid5
 
 from ledger.decision import Decision
 from ledger.entry import Draft, SignedEvent
-from ledger.errors import Conflict, NotFound, Rejected
+from ledger.errors import Conflict, InvalidInput, NotFound
 from ledger.market_events import (
     AgentRegistered,
     AgentUpdated,
@@ -200,7 +200,7 @@ def _start(command: StartConversation) -> Decision:
     started, first = command.started, command.first
     if started.agent_wallet == started.client_wallet:
         msg = "a wallet does not talk to its own agent"
-        raise Rejected(msg, code="INVALID_REQUEST")
+        raise InvalidInput(msg, details={"field": "clientWallet"})
     drafts = [Draft(started)]
     if first is not None:
         drafts.append(_message(first, "client", started.proven))

@@ -44,8 +44,6 @@ def word_of(order: Order) -> str:
     deal = order.deal
     if order.dispute_open:
         return "DISPUTED"
-    if order.status is Status.REFUNDED:
-        return "REFUNDED"
     if deal is None:
         return str(order.status).upper()
     if deal.review is not None:
@@ -53,7 +51,7 @@ def word_of(order: Order) -> str:
     if order.deliverable is not None:
         return "DELIVERED"
     if deal.paid:
-        return "PAID" if order.status is Status.QUOTED else "IN_PROGRESS"
+        return "IN_PROGRESS" if Status.PROCESSING in order.status_at else "PAID"
     if deal.ended is not None:
         return deal.ended.upper()
     return "NEGOTIATING" if deal.countered else "PENDING"

@@ -7,6 +7,7 @@ waiting: the clients' polls overlap.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
@@ -26,7 +27,7 @@ from api.log.words import NO_STORE
 from api.query import read_query
 from ledger.cursor_commands import OpenCursor
 from ledger.cursor_events import MAX_BATCH, CursorSettings
-from ledger.errors import NotFound
+from ledger.errors import LedgerError, NotFound
 from ledger.values import cursor_stream, is_order, order_of_stream
 from projections.feed_reader import NOWHERE
 from projections.feeds import GENERATION, ORDER_PAID, agent_inbox, client_inbox
@@ -41,8 +42,7 @@ READY: Final = ("order.ready",)
 async def get_agent_messages(request: web.Request) -> web.Response:
     """Hand out what clients wrote to an agent, or to any agent of a wallet; each message once."""
     found: list[Json] = []
-    for agent in await _agents(request):
-        taken = await _take(request, (agent_inbox(agent), MESSAGES), POSTED, len(found))
+    async for agent, taken in _each(request, MESSAGES, POSTED):
         found += await _with_talks(request, agent, taken)
     return _handed_out(request, {"messages": found})
 
@@ -50,8 +50,7 @@ async def get_agent_messages(request: web.Request) -> web.Response:
 async def get_paid_orders(request: web.Request) -> web.Response:
     """Hand out orders that came to count as paid, each once."""
     found: list[str] = []
-    for agent in await _agents(request):
-        taken = await _take(request, (agent_inbox(agent), ORDERS), PAID, len(found))
+    async for _agent, taken in _each(request, ORDERS, PAID):
         found += [_order_at(request, position) for position in taken]
     orders = await orders_json(request.app, found)
     return _handed_out(request, {"orders": [_as_paid(order) for order in orders]})
@@ -111,6 +110,25 @@ async def _agents(request: web.Request) -> list[str]:
         return [agent]
     proof = await acting_wallet(request, asked.wallet)
     return [row.agent for row in request.app[MARKET].agents_of(proof.wallet)]
+
+
+async def _each(
+    request: web.Request, name: str, types: tuple[str, ...]
+) -> AsyncIterator[tuple[str, list[int]]]:
+    """Claim from one agent after the other, up to a batch in all.
+
+    What was claimed is answered even if a later claim fails: nobody would be handed it again.
+    """
+    have = 0
+    for agent in await _agents(request):
+        try:
+            taken = await _take(request, (agent_inbox(agent), name), types, have)
+        except LedgerError:
+            if not have:
+                raise
+            return
+        have += len(taken)
+        yield agent, taken
 
 
 async def _take(request: web.Request, key: Key, types: tuple[str, ...], have: int) -> list[int]:

@@ -26,7 +26,7 @@ from ledger.order import Order
 from ledger.receipt import Receipt
 from ledger.solana_rpc import NotSubmitted
 from ledger.spl import X402Header, read_header, verify_transfer
-from ledger.values import UnixMs
+from ledger.values import UnixMs, address_of
 
 SKEW_SECONDS: Final = 60
 """By which a client's clock may differ from ours."""
@@ -77,14 +77,14 @@ async def _payment(request: web.Request, own: OwnOrder, said: AcceptRequest) -> 
     settings, terms, method = request.app[SETTINGS], own.terms, said.payment_method
     if not settings.solana_payment_address:
         raise PaymentsDisabled("no Solana address is configured to be paid at")
-    _require_same_place(terms, settings.solana_chain, settings.solana_usdc)
+    recipient = _recipient(terms, settings.solana_chain)
     header = read_header(said.payment_header)
     _require_in_time(header, request.app[LEDGER].clock())
     due = due_micros(terms.price, method)
     signed = verify_transfer(
         header.transaction,
         mint=terms.token,
-        recipient_wallet=settings.solana_payment_address,
+        recipient_wallet=recipient,
         due_micros=due,
     )
     link = request.app[SOLANA]
@@ -95,7 +95,7 @@ async def _payment(request: web.Request, own: OwnOrder, said: AcceptRequest) -> 
     return PaymentAuthorized(
         chain=terms.chain,
         mint=terms.token,
-        recipient=settings.solana_payment_address,
+        recipient=recipient,
         source=signed.source,
         destination=signed.destination,
         payer=signed.payer,
@@ -114,10 +114,13 @@ async def _payment(request: web.Request, own: OwnOrder, said: AcceptRequest) -> 
     )
 
 
-def _require_same_place(terms: OrderProposed, chain: str, mint: str) -> None:
-    if (terms.chain, terms.token) != (chain, mint):
-        msg = "the offer was made for another chain or token than is taken now; ask for a new one"
-        raise PaymentRefused(msg, code="INVALID_PAYMENT_HEADER", details={"reason": "other_chain"})
+def _recipient(terms: OrderProposed, chain: str) -> str:
+    """Return the wallet that the signed offer names, on the chain that is taken now."""
+    if terms.payment_address is None or terms.chain != chain:
+        msg = "the offer names another place to pay at; ask the agent for a new one"
+        details = {"reason": "other_place"}
+        raise PaymentRefused(msg, code="INVALID_PAYMENT_HEADER", details=details)
+    return address_of(terms.payment_address)
 
 
 def _require_in_time(header: X402Header, now: UnixMs) -> None:

@@ -118,7 +118,6 @@ class OrderShown(MarketReply):
         "DELIVERED",
         "COMPLETED",
         "DISPUTED",
-        "REFUNDED",
     ]
     payment_status: Literal["none", "signed", "settled"]
     payment_method: Literal["USDC", "ATHR"] | None = None

@@ -21,17 +21,19 @@ from api.log.words import NO_STORE
 from api.query import read_query
 from ledger import cursor_commands as c
 from ledger.cursor_events import CursorState, Place
-from ledger.errors import NotFound
+from ledger.errors import InvalidInput, NotFound
 from ledger.values import UnixMs, cursor_stream
 from projections.feed_reader import NOWHERE
 from projections.feeds import GENERATION
 
 _NUMBER: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
+POLLED: Final = "compat:"
 
 
 async def put_cursor(request: web.Request) -> web.Response:
     """Open a cursor; the same body again finds it as it is."""
     key, desk = cursor_of(request), request.app[DESK]
+    _require_free(key)
     said = await read_model(request, OpenRequest)
     settings, start, stream = settings_of(said), NOWHERE, cursor_stream(*key)
     if await desk.ledger.cursor(stream) is None:
@@ -107,6 +109,13 @@ async def get_log(request: web.Request) -> web.Response:
     if len(found) == page.limit:
         body["next"] = found[-1].token
     return json_response(body, headers=NO_STORE)
+
+
+def _require_free(key: Key) -> None:
+    """Refuse a name that the polling clients of an inbox use: theirs opens with the first event."""
+    if ":" in key[0] and key[1].startswith(POLLED):
+        msg = f"name: in an inbox, {POLLED}… belongs to the polling clients"
+        raise InvalidInput(msg, details={"field": "name"})
 
 
 async def _empty(request: web.Request) -> None:

@@ -71,6 +71,10 @@ class World:
         places = zip(route.path.split("/"), ask.path.split("/"), strict=True)
         return {name.strip("{}"): said for name, said in places if name.startswith("{")}, ask
 
+    def owner(self, route: Route) -> str:
+        """Return the wallet that a marketplace route opens to."""
+        return DOORS[key_of(route.method, route.path)].owner.address
+
     def proof(self, route: Route, random: Random) -> str:
         """Return an `Authorization` for a marketplace route, mostly of whom it opens to."""
         door = DOORS[key_of(route.method, route.path)]
@@ -199,6 +203,7 @@ _MESSAGES: dict[str, Callable[[World, str, Random], Body]] = {
     "/dispute/withdraw": _withdraw,
     "/dispute/ruling": _ruling,
     "/v1/auth/token": _token,
+    "/v1/auth/tokens": _token,
     "/.well-known/ivxp-verify": _verify,
     "/v1/work/{order_id}/start": lambda _world, _order_id, _random: {"worker": "fuzz"},
     "/v1/work/{order_id}/deliverable": lambda _world, _order_id, _random: {"content": "words"},

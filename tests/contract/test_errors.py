@@ -20,6 +20,8 @@ import pytest
 from api.keys import VIEWS
 from scripts.buyer import Buyer, utc_now
 from tests.contract.kit import NETWORK, Service, make_settings, send, serving
+from tests.contract.market_doors import furnished
+from tests.contract.market_kit import AGENT, CLIENT, market
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -430,6 +432,27 @@ LIMIT = 65_536
 @pytest.mark.parametrize("path", POSTS)
 async def test_a_body_above_the_limit_is_refused(service: Service, path: str) -> None:
     await refused(service, path, b" " * (LIMIT + 1), (413, "PAYLOAD_TOO_LARGE"))
+
+
+async def test_a_body_above_the_limit_is_refused_on_the_marketplace_and_a_result_may_be_longer(
+    tmp_path: Path,
+) -> None:
+    limits = {"body_max_bytes": 4096, "content_max_bytes": 8192}
+    async with market(tmp_path, "credentials", **limits) as m:
+        world = await furnished(m)
+        deliver = f"/orders/{world.orders['deliver']}/deliver"
+        for path, who, size, expected in (
+            ("/orders", AGENT, 4097, (413, "PAYLOAD_TOO_LARGE")),
+            ("/conversations", CLIENT, 4097, (413, "PAYLOAD_TOO_LARGE")),
+            (deliver, AGENT, 4096 + 8192 + 1, (413, "PAYLOAD_TOO_LARGE")),
+            (deliver, AGENT, 4096 + 8192, (400, "INVALID_JSON")),
+        ):
+            token = await m.token(who)
+            data, sent = b" " * size, {"Authorization": f"Bearer {token}"}
+            await refused(m.service, path, data, expected, **sent)
+        said = {"agentWallet": AGENT.address, "result": "x" * 8192}
+        data = json.dumps(said).encode()
+        await refused(m.service, deliver, data, (413, "PAYLOAD_TOO_LARGE"), **sent)
 
 
 async def test_a_body_at_the_limit_is_read(service: Service) -> None:

@@ -200,6 +200,22 @@ async def test_open_quotes_are_known_after_a_restart(tmp_path: Path) -> None:
         require_limited(await second.buyer("limits restart").request("text_echo", "x"))
 
 
+async def test_the_marketplace_counts_writes_of_strangers_too_and_says_so_in_its_words(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, rate_limit=2) as service:
+        for mount in ("", "/api"):
+            status, body, _ = await send(service, "POST", f"{mount}/orders", b"{}")
+            assert (status, body["error"]) == (401, "UNAUTHORIZED_ACCESS")
+
+        status, body, headers = await send(service, "POST", "/t/token/orders", b"{}")
+
+        assert (status, body["error"]) == (429, "RATE_LIMIT_EXCEEDED")
+        assert (body["retryable"], int(headers["Retry-After"]) > 0) == (True, True)
+        assert (await send(service, "GET", "/orders", b""))[0] == 401
+        assert (await send(service, "POST", "/ivxp/deliver", b""))[1]["error"] == "RATE_LIMITED"
+
+
 async def test_zero_switches_a_limit_off(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     assert (settings.rate_limit, settings.max_open_quotes) == (0, 0)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,28 @@ import pytest
 from ledger.audit_deals import DEAL_KINDS
 from ledger.audit_deals import NEVER_IN_DEALS as NEVER
 from ledger.audit_market import is_market
+from ledger.deal_events import OrderCancelled, OrderReviewed, PaymentSettled
 from ledger.entry import read_entry
 from ledger.evidence import Wanted, assemble
 from ledger.evidence_verifier import verifier_source
 from ledger.evidence_verify.bags import read_zip
-from ledger.evidence_verify.basics import Bad
+from ledger.evidence_verify.basics import FORMAT, Bad
 from ledger.evidence_verify.deal import IN_DEALS_ONLY, NEVER_IN_DEALS, UNPAID_MS
 from ledger.evidence_verify.rules import PAID_DEAL_NEXT, OrderState, fold_order
 from ledger.evidence_verify.shapes import KINDS, Entry
 from ledger.evolve import fold
 from ledger.order import ENDLESS_SECONDS
 from ledger.order import PAID_DEAL_NEXT as PAID_NEXT
-from ledger.order_events import ContentErased
+from ledger.order_events import ContentErased, DeliveryDisputed, DisputeWithdrawn
 from ledger.signing import Signer
-from ledger.values import order_stream, stream_key
+from ledger.values import iso_of, order_stream, stream_key
 from tests.integration.test_audit_attacks import Forge
 from tests.support import ledger_files as lf
 from tests.support import market_forge as mf
 from tests.support.bundles import LOG_KEY, POLICY, PROVIDER, failed, flipped, resealed, roots
 from tests.support.market_stories import BUYER, MARKET_STORIES
+from tests.unit import builders as b
+from tests.unit.test_evidence import FixedStore, digest_of_pages
 
 CHANGES = 250
 BUNDLES = [story.__name__ for story in MARKET_STORIES]
@@ -337,3 +341,38 @@ def test_fields_of_the_marketplace_can_be_left_out(told: Told) -> None:
     assert failed(data) == []
     assert not any(b"too dear" in each or b"a little less" in each for each in files.values())
     assert order_stream(told.orders["declined"]).encode() in files["data/order-head.json"]
+
+
+# The form
+
+
+MADE = {2: "3eaa113b41f548606c7bff9058ee892bdb9273d41aeb6c609111bd65ea464571"}
+"""By the format's number, the digest of all that is made of one fixed order of the marketplace."""
+
+
+def test_another_form_of_these_orders_needs_another_number() -> None:
+    at = f"Timestamp: {iso_of(b.NOW)}"
+    complaint = (
+        f"Dispute delivery: {b.ORDER_ID} | Reason: other | Hash: none | Statement: none | {at}"
+    )
+    paid = b.paid_with(lf.PRICE - 1, due=lf.PRICE)
+    events = (
+        b.offer(deadline=b.DELIVER_BY),
+        OrderCancelled(by="agent", proven="open"),
+    )
+    ruled = (
+        b.offer(),
+        paid,
+        PaymentSettled(signature=paid.signature, slot=9, grade="settled", finality="finalized"),
+        mf.WORK,
+        b.SAMPLES["ready"],
+        DeliveryDisputed(client=b.BUYER.sign(complaint), reason="other"),
+        DisputeWithdrawn(
+            client=b.BUYER.sign(f"Withdraw dispute: {b.ORDER_ID} | {at}"),
+        ),
+        OrderReviewed(rating=4, proven="token"),
+    )
+
+    made = "".join(digest_of_pages(FixedStore(each).bundle()) for each in (events, ruled))
+
+    assert MADE[FORMAT] == sha256(made.encode()).hexdigest()

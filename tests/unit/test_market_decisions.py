@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from ledger.entry import SignedEvent
-from ledger.errors import Conflict, LedgerError, NotFound, Rejected
+from ledger.errors import Conflict, InvalidInput, LedgerError, NotFound
 from ledger.event import Event
 from ledger.market import (
     Agent,
@@ -139,7 +139,7 @@ def test_each_command_leads_to_its_events_or_its_refusal(
 def test_nobody_talks_to_its_own_agent() -> None:
     alone = STARTED.model_copy(update={"client_wallet": OWNER})
 
-    with pytest.raises(Rejected, match="its own agent"):
+    with pytest.raises(InvalidInput, match="its own agent"):
         decide_market(None, StartConversation(alone, SAID, b.NOW))
 
 

@@ -10,13 +10,11 @@ from aiohttp import web
 
 from api.aether.profiles import minutes, minutes_of, number, pruned, service_json, told
 from api.aether.proof import Proof, acting_wallet
+from api.aether.queries import AgentQuery, NameQuery, SearchQuery
 from api.aether.requests import (
-    AgentQuery,
-    NameQuery,
     Profile,
     ProfileRequest,
     RegisterRequest,
-    SearchQuery,
     ServiceRequest,
     ServicesRequest,
     WalletRequest,

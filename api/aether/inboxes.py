@@ -15,7 +15,7 @@ from aiohttp import web
 from api.aether.delivered import deliveries_json, note_handed_out
 from api.aether.orders_shown import orders_json, shown_message
 from api.aether.proof import acting_wallet
-from api.aether.requests import AgentQuery, WalletQuery
+from api.aether.queries import AgentQuery, WalletQuery
 from api.aether.shop import OwnTalk, own_agent, own_talk
 from api.aether.shown import DELIVERIES, MESSAGES, ORDERS, Json, marks_of
 from api.aether.talks import row_json, started_of

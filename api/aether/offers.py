@@ -10,14 +10,13 @@ from aiohttp import web
 
 from api.aether.orders_shown import orders_json, shown_order
 from api.aether.proof import acting_wallet
+from api.aether.queries import OrdersQuery, WalletQuery
 from api.aether.requests import (
     CancelRequest,
     CounterRequest,
     DeclineRequest,
     OfferRequest,
-    OrdersQuery,
     ReviewRequest,
-    WalletQuery,
     micros,
     seconds,
 )

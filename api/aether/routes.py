@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-from pydantic import BaseModel
+from typing import Final
 
 from api.aether import agents, delivered, inboxes, offers, paying, talks
-from api.aether.errors import WORDS, PaymentsDisabled
-from api.aether.proof import NotYourWallet, ProofRefused, SignatureRefused
+from api.aether.errors import PaymentsDisabled
+from api.aether.queries import (
+    AgentQuery,
+    HistoryQuery,
+    NameQuery,
+    OrdersQuery,
+    PageQuery,
+    SearchQuery,
+    WalletQuery,
+)
 from api.aether.replies import (
     AgentReply,
     AgentShown,
@@ -27,98 +33,30 @@ from api.aether.replies import (
 )
 from api.aether.requests import (
     AcceptRequest,
-    AgentQuery,
     CancelRequest,
     CounterRequest,
     DeclineRequest,
     DeliverRequest,
-    HistoryQuery,
     MessageRequest,
-    NameQuery,
     OfferRequest,
-    OrdersQuery,
-    PageQuery,
     ProfilePatch,
     ProfileRequest,
     RegisterRequest,
     ReviewRequest,
-    SearchQuery,
     ServiceRequest,
     ServicesRequest,
     StartRequest,
-    WalletQuery,
     WalletRequest,
 )
-from api.routes import Route, RouteHandler
+from api.aether.route_forms import CLAIMS, read, write
 from ledger.errors import (
     ChainUnavailable,
-    Conflict,
-    InvalidInput,
     NotFound,
-    OutcomeUnknown,
-    Overloaded,
     PaymentPending,
     PaymentRefused,
-    Rejected,
-    StoreUnavailable,
     Unauthorized,
 )
 from ledger.spl import SolanaMissing
-
-MOUNTS: Final = ("", "/api", "/t/{token}", "/t/{token}/api")
-
-_WHO: Final = frozenset({ProofRefused, SignatureRefused, NotYourWallet})
-_CLAIMS: Final = frozenset({Overloaded, OutcomeUnknown, StoreUnavailable, Conflict})
-_DECIDED: Final = frozenset({NotFound, Conflict, Rejected})
-
-
-def _read(
-    path: str,
-    handler: RouteHandler,
-    summary: str,
-    response: type[BaseModel],
-    query: type[BaseModel] | None = None,
-    **more: Any,  # noqa: ANN401 - the rest of a route
-) -> Route:
-    errors = more.pop("errors", frozenset()) | _WHO | {InvalidInput}
-    return Route(
-        "GET",
-        path,
-        handler,
-        summary,
-        response=response,
-        query=query,
-        errors=errors,
-        mounts=MOUNTS,
-        words=WORDS,
-        **more,
-    )
-
-
-def _write(
-    method: str,
-    path: str,
-    handler: RouteHandler,
-    summary: str,
-    request: type[BaseModel],
-    response: type[BaseModel],
-    **more: Any,  # noqa: ANN401 - the rest of a route
-) -> Route:
-    errors = more.pop("errors", frozenset()) | _WHO | _DECIDED
-    return Route(
-        method,
-        path,
-        handler,
-        summary,
-        request,
-        response,
-        writes=True,
-        errors=errors,
-        mounts=MOUNTS,
-        words=WORDS,
-        **more,
-    )
-
 
 _AGENT: Final = "/agents/{agent_id}"
 _TALK: Final = "/conversations/{conversation_id}"
@@ -136,7 +74,7 @@ _PAID: Final = frozenset(
 )
 
 MARKET_ROUTES: Final = [
-    _write(
+    write(
         "POST",
         "/agents/register",
         agents.post_register,
@@ -144,7 +82,7 @@ MARKET_ROUTES: Final = [
         RegisterRequest,
         AgentReply,
     ),
-    _read(
+    read(
         "/agents/by-wallet-and-name",
         agents.get_by_name,
         "Find one's own agent",
@@ -152,10 +90,10 @@ MARKET_ROUTES: Final = [
         NameQuery,
         errors=_MISSING,
     ),
-    _write(
+    write(
         "POST", "/agents/services", agents.post_service, "Add a service", ServiceRequest, AgentReply
     ),
-    _write(
+    write(
         "PUT",
         "/agents/services",
         agents.put_services,
@@ -163,7 +101,7 @@ MARKET_ROUTES: Final = [
         ServicesRequest,
         AgentReply,
     ),
-    _write(
+    write(
         "PUT",
         "/agents/profile",
         agents.put_profile,
@@ -171,8 +109,8 @@ MARKET_ROUTES: Final = [
         ProfileRequest,
         AgentReply,
     ),
-    _read("/agents/search", agents.get_search, "Find agents", AgentsReply, SearchQuery),
-    _read(
+    read("/agents/search", agents.get_search, "Find agents", AgentsReply, SearchQuery),
+    read(
         "/agents/stats",
         agents.get_stats,
         "Figures of one's own agents",
@@ -180,27 +118,27 @@ MARKET_ROUTES: Final = [
         AgentQuery,
         errors=_MISSING,
     ),
-    _read(
+    read(
         "/agents/messages/new",
         inboxes.get_agent_messages,
         "Messages to an agent, once each",
         TalkedMessagesReply,
         AgentQuery,
-        errors=_CLAIMS | _MISSING,
+        errors=CLAIMS | _MISSING,
     ),
-    _read(
+    read(
         "/agents/orders/paid",
         inboxes.get_paid_orders,
         "Paid orders, once each",
         OrdersReply,
         AgentQuery,
-        errors=_CLAIMS | _MISSING,
+        errors=CLAIMS | _MISSING,
     ),
-    _read(_AGENT, agents.get_agent, "An agent", AgentShown),
-    _write(
+    read(_AGENT, agents.get_agent, "An agent", AgentShown),
+    write(
         "PATCH", _AGENT, agents.patch_agent, "Change an agent's profile", ProfilePatch, AgentReply
     ),
-    _write(
+    write(
         "DELETE",
         _AGENT,
         agents.delete_agent,
@@ -209,8 +147,8 @@ MARKET_ROUTES: Final = [
         AgentReply,
         body_optional=True,
     ),
-    _read(f"{_AGENT}/stats", agents.get_stats, "Figures of an agent", StatsReply, AgentQuery),
-    _write(
+    read(f"{_AGENT}/stats", agents.get_stats, "Figures of an agent", StatsReply, AgentQuery),
+    write(
         "POST",
         "/conversations",
         talks.post_conversation,
@@ -218,15 +156,15 @@ MARKET_ROUTES: Final = [
         StartRequest,
         ConversationReply,
     ),
-    _read(
+    read(
         "/conversations",
         talks.get_conversations,
         "One's conversations",
         ConversationsReply,
         PageQuery,
     ),
-    _read(_TALK, talks.get_conversation, "A conversation", ConversationShown, WalletQuery),
-    _write(
+    read(_TALK, talks.get_conversation, "A conversation", ConversationShown, WalletQuery),
+    write(
         "POST",
         f"{_TALK}/messages",
         talks.post_message,
@@ -234,34 +172,34 @@ MARKET_ROUTES: Final = [
         MessageRequest,
         MessageReply,
     ),
-    _read(f"{_TALK}/messages", talks.get_messages, "What was said", MessagesReply, HistoryQuery),
-    _read(
+    read(f"{_TALK}/messages", talks.get_messages, "What was said", MessagesReply, HistoryQuery),
+    read(
         f"{_TALK}/messages/new",
         inboxes.get_client_messages,
         "Messages to the client, once each",
         MessagesReply,
         WalletQuery,
-        errors=_CLAIMS,
+        errors=CLAIMS,
     ),
-    _read(
+    read(
         f"{_TALK}/deliveries",
         inboxes.get_deliveries,
         "What was delivered",
         DeliveriesReply,
         WalletQuery,
     ),
-    _read(
+    read(
         f"{_TALK}/deliveries/new",
         inboxes.get_new_deliveries,
         "Deliveries, once each",
         DeliveriesReply,
         WalletQuery,
-        errors=_CLAIMS,
+        errors=CLAIMS,
     ),
-    _write("POST", "/orders", offers.post_order, "Offer terms", OfferRequest, OrderReply),
-    _read("/orders", offers.get_orders, "One's orders", OrdersReply, OrdersQuery),
-    _read(_ORDER, offers.get_order, "An order", OrderShown, WalletQuery),
-    _write(
+    write("POST", "/orders", offers.post_order, "Offer terms", OfferRequest, OrderReply),
+    read("/orders", offers.get_orders, "One's orders", OrdersReply, OrdersQuery),
+    read(_ORDER, offers.get_order, "An order", OrderShown, WalletQuery),
+    write(
         "POST",
         f"{_ORDER}/accept",
         paying.post_accept,
@@ -270,7 +208,7 @@ MARKET_ROUTES: Final = [
         OrderReply,
         errors=_PAID,
     ),
-    _write(
+    write(
         "POST",
         f"{_ORDER}/decline",
         offers.post_decline,
@@ -278,7 +216,7 @@ MARKET_ROUTES: Final = [
         DeclineRequest,
         OrderReply,
     ),
-    _write(
+    write(
         "POST",
         f"{_ORDER}/cancel",
         offers.post_cancel,
@@ -286,7 +224,7 @@ MARKET_ROUTES: Final = [
         CancelRequest,
         OrderReply,
     ),
-    _write(
+    write(
         "POST",
         f"{_ORDER}/counter-offer",
         offers.post_counter,
@@ -294,7 +232,7 @@ MARKET_ROUTES: Final = [
         CounterRequest,
         OrderReply,
     ),
-    _write(
+    write(
         "POST",
         f"{_ORDER}/deliver",
         delivered.post_deliver,
@@ -303,5 +241,5 @@ MARKET_ROUTES: Final = [
         OrderReply,
         bytes_are_the_key=True,
     ),
-    _write("POST", f"{_ORDER}/review", offers.post_review, "Review", ReviewRequest, OrderReply),
+    write("POST", f"{_ORDER}/review", offers.post_review, "Review", ReviewRequest, OrderReply),
 ]

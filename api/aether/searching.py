@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from api.aether.profiles import minutes_of
-from api.aether.requests import SearchQuery
+from api.aether.queries import SearchQuery
 from api.aether.shop import json_of
 from api.aether.shown import Json, agent_json
 from ledger.market import Agent

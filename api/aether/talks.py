@@ -9,7 +9,8 @@ from aiohttp import web
 
 from api.aether.orders_shown import messages_json
 from api.aether.proof import acting_wallet
-from api.aether.requests import HistoryQuery, MessageRequest, PageQuery, StartRequest, WalletQuery
+from api.aether.queries import HistoryQuery, PageQuery, WalletQuery
+from api.aether.requests import MessageRequest, StartRequest
 from api.aether.shop import OwnTalk, kept, known_agent, own_talk
 from api.aether.shown import Json, marks_of, message_json, talk_json
 from api.answers import json_response, proven_response

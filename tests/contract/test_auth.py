@@ -18,7 +18,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from api.aether.proof import ProofRefused
-from api.aether.routes import MARKET_ROUTES, MOUNTS
+from api.aether.route_forms import MOUNTS
+from api.aether.routes import MARKET_ROUTES
 from api.app import ROUTES
 from api.auth import CALLER
 from api.openapi_errors import errors_of

@@ -16,7 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from api.aether.routes import MARKET_ROUTES, MOUNTS
+from api.aether.route_forms import MOUNTS
+from api.aether.routes import MARKET_ROUTES
 from api.app import ROUTES
 from api.config import Settings
 from api.errors import STATUS_OF

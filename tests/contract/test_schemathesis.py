@@ -116,11 +116,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory, chain: DevChain) -> As
     (folder / "catalog.toml").write_text(CATALOG)
     with requests.Session() as session:
         session.trust_env = False
-        roles = {**ROLES, "arbiter": account_named(ARBITER).address}
-        paid_at = {"solana_payment_address": MARKETPLACE.address}
-        async with serving(
-            folder, chain, catalog=folder / "catalog.toml", **roles, **paid_at
-        ) as service:
+        known = {**ROLES, "arbiter": account_named(ARBITER).address}
+        known |= {"solana_payment_address": MARKETPLACE.address}
+        async with serving(folder, chain, catalog=folder / "catalog.toml", **known) as service:
             buyer, arbiter = payer(chain, service, "fuzz"), service.buyer(ARBITER)
             orders = await orders_by_path(service, chain, buyer)
             schema = await read_schema(service)

@@ -242,17 +242,20 @@ def _require(allowed: bool) -> None:  # noqa: FBT001 - reads as a sentence where
         raise Forbidden("only the operator may revoke what is another's")
 
 
-def _site(request: web.Request) -> Site:
-    """Return where the caller signs in: PUBLIC_URL, or without one the host that was asked."""
-    settings = request.app[SETTINGS]
-    if settings.public_url:
-        parts = urlsplit(settings.public_url)
-        domain, uri = parts.netloc.lower(), settings.public_url
-    else:
-        domain = request.host.lower()
-        uri = f"{request.scheme}://{domain}"
-    if not _HOST.fullmatch(domain):
+def asked_at(request: web.Request) -> tuple[str, str]:
+    """Return scheme and authority of the service: PUBLIC_URL's, or without one what was asked."""
+    public = urlsplit(request.app[SETTINGS].public_url)
+    authority = (public.netloc or request.host).lower()
+    if not _HOST.fullmatch(authority):
         raise InvalidInput("the Host header names no host")
+    return public.scheme or request.scheme, authority
+
+
+def _site(request: web.Request) -> Site:
+    """Return where the caller signs in."""
+    settings = request.app[SETTINGS]
+    scheme, domain = asked_at(request)
+    uri = settings.public_url or f"{scheme}://{domain}"
     network = settings.solana_network
     return Site(domain, uri, settings.chain_id, network, settings.origin)
 

@@ -15,7 +15,7 @@ SIGNED: Final = {
     "signed_time": (TIMESTAMP_HEADER, "When it signs, in Unix milliseconds, at most 60 s off."),
     "signature": (
         SIGNATURE_HEADER,
-        "Its signature, good once, over `METHOD:target:timestamp:` and the SHA-256 of the body.",
+        "Its signature, good once, over `METHOD:URL:timestamp:` and the SHA-256 of the body.",
     ),
 }
 """Headers that prove a wallet together."""

@@ -58,6 +58,8 @@ class Route:
     """The codes that are called otherwise here."""
     bytes_are_the_key: bool = False
     """The same bytes always get the first answer here, so an `Idempotency-Key` adds nothing."""
+    long_body: bool = False
+    """The body may hold a deliverable, and its handler reads it by `read_long_body`."""
 
 
 class Registry:

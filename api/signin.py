@@ -28,6 +28,8 @@ from ledger.wallets import parse_address_of_either
 _RANDOM_HEX: Final = 32
 _MOST_ANSWERED: Final = 100_000
 _MOST_SIGNATURES: Final = 100_000
+MOST_SIGNATURES_EACH: Final = 600
+"""Of one wallet: about eight requests a second, as each is remembered for 60 to 75 seconds."""
 _NOT_OURS: Final = "the message is none of ours; ask for a challenge"
 
 
@@ -41,7 +43,7 @@ class Challenges:
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
         self._answered = Once(_MOST_ANSWERED)
-        self.signatures: Final = Once(_MOST_SIGNATURES)
+        self.signatures: Final = Once(_MOST_SIGNATURES, most_each=MOST_SIGNATURES_EACH)
         """Those under single requests: each is a challenge that the caller set itself."""
 
     def message(self, site: Site, wallet: str, now: UnixMs) -> str:

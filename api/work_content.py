@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import StringConstraints
 
 from api.body import BodyTimeout, BodyTooLarge, parse_json, validated
+from api.config import Settings
 from api.handler import MAX_WORD, Produced
 from api.ivxp.models import Message
 from api.keys import SETTINGS
@@ -56,6 +57,11 @@ async def read_deliverable(request: web.Request) -> Produced:
     if len(produced.raw) > limit:
         raise BodyTooLarge(f"a deliverable has at most {limit} bytes")
     return produced
+
+
+def room_in_json(settings: Settings) -> int:
+    """Return how long a body may be that holds a deliverable as JSON among other members."""
+    return settings.content_max_bytes + settings.body_max_bytes
 
 
 async def read_long_body(request: web.Request, room: int) -> bytes:

@@ -128,7 +128,7 @@ class Planned:
 def claims_of(event: Event) -> tuple[TransferId, ...]:
     """Return the transfers that an event claims; a signed one by its signature."""
     if isinstance(event, PaymentAuthorized):
-        return (event.key,)
+        return event.keys
     return tuple(t.key for t in event.transfers) if isinstance(event, _CLAIMING) else ()
 
 

@@ -6,12 +6,15 @@ stands in `PaymentAuthorized`, and `PaymentSettled` says that the chain took it.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from ledger.event import Actor, Event, UnixSeconds
 from ledger.market_events import Proven, Side, Uuid
+from ledger.money import TransferId
+from ledger.solana_wire import NoPayment, read_transaction, transaction_bytes
 from ledger.values import Account, Address, ChainRef, ContentId, Digest, MicroUsdc, ShortText
 from ledger.wallets import Wallet
 
@@ -121,9 +124,17 @@ class PaymentAuthorized(Event):
     proven: Proven
 
     @property
-    def key(self) -> tuple[str, str, int]:
-        """The claim key: one signature pays one order."""
-        return (self.chain, self.signature, 0)
+    def keys(self) -> tuple[TransferId, ...]:
+        """The claim keys: one signature pays one order, and so does one signed message.
+
+        A payer can sign the same message in many ways, and the chain takes only one of them. What
+        is no transaction has no message; only a forged log could hold it.
+        """
+        try:
+            message = read_transaction(transaction_bytes(self.transaction)).message
+        except NoPayment:
+            return ((self.chain, self.signature, 0),)
+        return (self.chain, self.signature, 0), (self.chain, sha256(message).hexdigest(), 0)
 
 
 class PaymentSettled(Event):

@@ -140,5 +140,5 @@ def transfers_of(command: object) -> tuple[tuple[str, str, int], ...]:
     if isinstance(command, c.AcceptNotice | c.ResolveClaim | c.RecordTransfers | c.RecordRefund):
         return tuple(t.key for t in command.finding.transfers)
     if isinstance(command, d.AuthorizePayment):
-        return (command.payment.key,)
+        return command.payment.keys
     return ()

@@ -121,12 +121,7 @@ def _authorize(
     _require_in_time(terms, command.now)
     payment = command.payment
     _require_offered_place(terms, payment)
-    if payment.signature in deal.voided:
-        msg = "this transfer did not move anything and never will; sign another one"
-        raise Rejected(msg, code="TRANSACTION_FAILED", details={"signature": payment.signature})
-    if claimed.get(payment.key, order_stream(order.id)) != order_stream(order.id):
-        msg = "this signed transfer pays another order"
-        raise Conflict(msg, code="INVALID_PAYMENT_HEADER", details={"reason": "already_used"})
+    _require_new(order, deal, payment, claimed)
     return decided(payment)
 
 
@@ -189,6 +184,17 @@ def _require_open(deal: Deal) -> None:
     if deal.authorization is not None:
         msg = "the order is being paid, or paid"
         raise Rejected(msg, code=NOT_NOW)
+
+
+def _require_new(order: Order, deal: Deal, payment: PaymentAuthorized, claimed: Claimed) -> None:
+    """Refuse what was used before, here or for another order, under whatever signature."""
+    holders = {claimed[key] for key in payment.keys if key in claimed}
+    if holders - {order_stream(order.id)}:
+        msg = "this signed transfer pays another order"
+        raise Conflict(msg, code="INVALID_PAYMENT_HEADER", details={"reason": "already_used"})
+    if holders or payment.signature in deal.voided:
+        msg = "this transfer did not move anything and never will; sign another one"
+        raise Rejected(msg, code="TRANSACTION_FAILED", details={"signature": payment.signature})
 
 
 def _require_offered_place(terms: OrderProposed, payment: PaymentAuthorized) -> None:

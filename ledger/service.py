@@ -31,6 +31,7 @@ from ledger.proofs import Proofs
 from ledger.receipt import Receipt, SignedHead
 from ledger.signing import Signer
 from ledger.store_sqlite import ContentRow
+from ledger.stream import ReadHeads
 from ledger.values import LOG_STREAM, UnixMs, agent_stream, conversation_stream, order_stream
 from ledger.writer import Writer
 
@@ -86,6 +87,7 @@ class Ledger:
         except BaseException:
             os.close(self._lock)
             raise
+        self._read = ReadHeads()
         self.proofs: Final = Proofs(self.store, self.signer, self.log_key, self.origin)
         self._guard = Guard(
             config.guard_file,
@@ -235,7 +237,10 @@ class Ledger:
     async def _state(self, stream: str, kind: type[S]) -> S | None:
         head = self._writer.cache.get(stream)
         if head is None:
+            head = self._read.get(stream, self.store.newest_position(stream))
+        if head is None:
             head = await asyncio.to_thread(self.store.load, stream)
+            self._read.put(head)
         return head.state if isinstance(head.state, kind) else None
 
     def read(self, *, after: int, limit: int) -> list[Placed]:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import orjson
 
 from ledger.errors import ChainUnavailable
 from ledger.rpc import BUSY, THROTTLED, RpcEndpoint
+
+RESTING: Final = "resting"
+_SILENCE: Final = frozenset({"timeout", "connection", BUSY, RESTING})
+
+
+def is_silence(error: ChainUnavailable) -> bool:
+    """Whether the node gave no answer at all, so that it is no use to ask it anything else now."""
+    return error.details.get("reason") in _SILENCE
 
 
 class SolanaNode(RpcEndpoint):
@@ -28,7 +37,7 @@ class SolanaNode(RpcEndpoint):
         self, method: str, params: Sequence[object]
     ) -> tuple[object, Mapping[str, object] | None]:
         """Return the result, or the error object of a node that is alive all the same."""
-        self._breaker.admit(self.name)
+        self._admit()
         try:
             result, refused = await self._asked(method, params)
         except ChainUnavailable as error:
@@ -54,6 +63,13 @@ class SolanaNode(RpcEndpoint):
 
     def nonsense(self, method: str) -> ChainUnavailable:
         return self._unavailable(f"gave no answer to {method} that makes sense", "malformed")
+
+    def _admit(self) -> None:
+        try:
+            self._breaker.admit(self.name)
+        except ChainUnavailable as error:
+            # Nothing was asked, whatever the failures were that led to the rest.
+            raise ChainUnavailable(error.message, details={"reason": RESTING}) from None
 
     async def _asked(
         self, method: str, params: Sequence[object]

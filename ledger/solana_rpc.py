@@ -1,7 +1,7 @@
 """Asks one Solana node over JSON-RPC: submit a signed transaction, and what became of it.
 
 A node that is silent, behind or talks nonsense raises `ChainUnavailable`: the outcome is unknown.
-No answer of this module alone says that a transaction failed, but `Failed` and `can_never_land`.
+No answer of this module alone says that a transaction failed, but `Failed` and `chance_to_land`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, Literal
 import aiohttp
 import orjson
 
+from ledger.errors import ChainUnavailable
 from ledger.rpc import TIMEOUT_S
 from ledger.solana_node import SolanaNode
 from ledger.solana_wire import KEY_BYTES, key_of, signature_of
@@ -22,8 +23,39 @@ Commitment = Literal["processed", "confirmed", "finalized"]
 LAG_SLOTS: Final = 150
 """How far a healthy node may be behind the newest slot; nodes call themselves unhealthy before."""
 
+BLOCKHASH_SLOTS: Final = 2 * LAG_SLOTS
+"""How old a usable blockhash may be: 150 blocks, and there are slots without one."""
+
+Chance = Literal["open", "none", "no_history"]
+"""`no_history`: the blocks that the transaction may be in are not there to be looked into."""
+
 _PREFLIGHT_FAILED: Final = -32002
 _BAD_SIGNATURE: Final = -32003
+_NO_SUCH_METHOD: Final = -32601
+_OF_THE_NODE: Final = frozenset(
+    {
+        429,
+        -32700,  # could not read the request
+        -32600,  # takes no such request
+        _NO_SUCH_METHOD,
+        -32603,  # internal
+        -32001,  # block cleaned up
+        -32004,  # block not there
+        -32005,  # behind
+        -32007,  # slot skipped
+        -32008,  # no snapshot
+        -32009,  # slot not in the archive
+        -32010,  # index
+        -32011,  # no history
+        -32012,  # scan
+        -32014,  # block not there yet
+        -32016,  # slot not reached
+        -32017,  # rewards are paid
+        -32018,  # no epoch boundary
+        -32019,  # archive away
+    }
+)
+"""Errors that say something about the node, and nothing about the transaction it was given."""
 _ALREADY_THERE: Final = "AlreadyProcessed"
 _OUT_OF_BLOCKHASH: Final = "BlockhashNotFound"
 _NO_FUNDS: Final = frozenset(
@@ -113,14 +145,8 @@ class SolanaRpc:
             if result != signature:
                 raise self._node.nonsense("sendTransaction")
             return Submitted(signature)
-        code, why = error.get("code"), _why(error)
-        if code == _PREFLIGHT_FAILED and why is not None:
-            if why == _ALREADY_THERE:
-                return Submitted(signature)
-            return NotSubmitted(_text(why), _cause(why))
-        if code == _BAD_SIGNATURE:
-            return NotSubmitted("SignatureFailure", "other")
-        raise self._node.refusal(error)
+        refused = self._refused(error)
+        return Submitted(signature) if refused.reason == _ALREADY_THERE else refused
 
     async def status(self, signature: str) -> TransactionStatus:
         """Return what became of a transaction, however long ago it landed."""
@@ -151,10 +177,16 @@ class SolanaRpc:
 
     async def slot(self, commitment: Commitment = "processed") -> int:
         """Return the newest slot of that commitment."""
-        result = await self._node.result_of("getSlot", [{"commitment": commitment}])
-        if type(result) is not int:
-            raise self._node.nonsense("getSlot")
-        return result
+        return await self._number("getSlot", {"commitment": commitment})
+
+    async def first_block(self) -> int | None:
+        """Return the oldest slot whose block the node still has, or None if it does not tell."""
+        try:
+            return await self._number("getFirstAvailableBlock")
+        except ChainUnavailable as error:
+            if error.details.get("rpc_code") != _NO_SUCH_METHOD:
+                raise
+            return None
 
     async def genesis_hash(self) -> str:
         """Return the hash that tells the networks apart."""
@@ -167,20 +199,44 @@ class SolanaRpc:
         """Return the CAIP-2 name of the node's network."""
         return f"solana:{(await self.genesis_hash())[:_CHAIN_NAME]}"
 
-    async def can_never_land(self, signature: str, blockhash: str, *, seen_at_slot: int) -> bool:
-        """Whether it is proven that the transaction is in no block and can get into none.
+    async def chance_to_land(self, signature: str, blockhash: str, *, seen_at_slot: int) -> Chance:
+        """Return `none` if it is proven that a transaction is in no block and can get into none.
 
         `seen_at_slot` is what `slot()` said when the transaction was first seen: its blockhash is
         not younger, so a final block well after that knows it, unless it is too old for good.
-        No means that it is not proven yet. A failed transaction landed; ask for its status.
+        `open` means that it is not proven yet. A failed transaction landed; ask for its status.
         """
         # The order matters: only a look after the blockhash's end misses nothing that lands.
         valid, expired_at = await self.is_blockhash_valid(blockhash)
         if valid or expired_at < seen_at_slot + LAG_SLOTS:
-            return False
+            return "open"
         status = await self.status(signature)
         # A node that is behind the one that spoke of the blockhash has not seen it all.
-        return isinstance(status, Unknown) and not status.failing and status.slot >= expired_at
+        if not isinstance(status, Unknown) or status.failing or status.slot < expired_at:
+            return "open"
+        # A node that does not have the old blocks knows nothing of what is in them. Asked last,
+        # as nodes drop blocks all the time. The payer may have sent it before it was seen here.
+        first = await self.first_block()
+        covered = first is not None and first <= max(0, seen_at_slot - BLOCKHASH_SLOTS)
+        return "none" if covered else "no_history"
+
+    async def _number(self, method: str, *params: object) -> int:
+        result = await self._node.result_of(method, params)
+        if type(result) is not int:
+            raise self._node.nonsense(method)
+        return result
+
+    def _refused(self, error: Mapping[str, object]) -> NotSubmitted:
+        """Return why a transaction was not taken; raises what is not about the transaction."""
+        code, why = error.get("code"), _why(error)
+        if type(code) is not int or code in _OF_THE_NODE:
+            raise self._node.refusal(error)
+        if code == _PREFLIGHT_FAILED and why is not None:
+            return NotSubmitted(_text(why), _cause(why))
+        if code == _BAD_SIGNATURE:
+            return NotSubmitted("SignatureFailure", "other")
+        told = self._node.refusal(error).details["rpc_message"]
+        return NotSubmitted(_text(f"error {code}: {told}"), "other")
 
     def _landed(self, at: int, slot: int, word: str, error: object) -> TransactionStatus:
         finality = _FINALITY.get(word)
@@ -188,7 +244,8 @@ class SolanaRpc:
             raise self._node.nonsense("getSignatureStatuses")
         if error is None:
             return Landed(finality, slot)
-        if finality == "processed":
+        # Another fork may win until then, and the transaction succeed on it.
+        if finality != "finalized":
             return Unknown(at, failing=_text(error))
         return Failed(_text(error), slot)
 

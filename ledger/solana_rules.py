@@ -51,6 +51,8 @@ HARMLESS_PROGRAMS = frozenset(
 CREATES_ACCOUNT = (b"", b"\0", b"\1")
 ADVANCES_NONCE = (4).to_bytes(4, "little")
 TRANSFER, TRANSFER_CHECKED = 3, 12
+MAX_INSTRUCTIONS = 16
+"""Wallets add a few to the transfer. Nodes take no transaction of very many, whoever signed it."""
 
 
 class SolanaTransfer(NamedTuple):
@@ -97,6 +99,8 @@ def transfer_of(transaction: SolanaTransaction, *, mint: str, recipient: str) ->
         raise _refused("lookup_table", "address lookup tables are not accepted")
     if len(set(transaction.keys)) != len(transaction.keys):
         raise malformed("it names an account twice")
+    if len(transaction.instructions) > MAX_INSTRUCTIONS:
+        raise _refused("instructions", f"more than {MAX_INSTRUCTIONS} instructions")
     transfers = [call for call in transaction.instructions if not _is_harmless(call)]
     if len(transfers) != 1:
         raise _refused("transfer_count", "exactly one token transfer is accepted")

@@ -19,6 +19,7 @@ from ledger.entry import read_entry
 from ledger.errors import VerificationError
 from ledger.merkle import frontier_root, leaf_hash, split_hashes
 from ledger.money import TransferId
+from ledger.order_events import ContentErased
 from ledger.store_sqlite import (
     AnswerRow,
     ContentRow,
@@ -30,7 +31,7 @@ from ledger.store_sqlite import (
 )
 from ledger.stream import StreamHead, head_of
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, TileNodes, Tree
-from ledger.values import UnixMs, is_cursor, stream_key
+from ledger.values import UnixMs, is_conversation, is_cursor, stream_key
 from ledger.wal import WalKeeper
 
 CACHED_LEAVES: Final = 4 * TILE_WIDTH
@@ -103,12 +104,12 @@ class SqliteStore:
         found = self.read(after=position - 1, limit=1)
         return found[0][1] if found and found[0][0] == position else None
 
-    def read_stream(self, stream: str) -> list[tuple[int, bytes]]:
-        """Return the (position, entry) pairs of one stream, in its order."""
+    def read_stream(self, stream: str, limit: int = -1) -> list[tuple[int, bytes]]:
+        """Return the (position, entry) pairs of a stream in its order: the first ones, or all."""
         rows = self._reader().execute(
             "SELECT rowid, state FROM stored_events WHERE originator_id=?"
-            " ORDER BY originator_version",
-            (stream_key(stream),),
+            " ORDER BY originator_version LIMIT ?",
+            (stream_key(stream), limit),
         )
         return [(row[0], row[1]) for row in rows]
 
@@ -119,6 +120,25 @@ class SqliteStore:
             (stream_key(stream),),
         )
         return [(row[0], row[1]) for row in rows]
+
+    def _ends(self, stream: str) -> list[tuple[int, bytes]]:
+        """Return the first event of a stream, its erasures, and the newest event."""
+        first = self.read_stream(stream, 1)
+        between = self.read_kinds(stream, (ContentErased.kind,))
+        return sorted({*first, *between, *self._newest(stream)})
+
+    def newest_position(self, stream: str) -> int:
+        """Return where the newest event of a stream stands, 0 of one without events."""
+        row = (
+            self._reader()
+            .execute(
+                "SELECT rowid FROM stored_events WHERE originator_id=?"
+                " ORDER BY originator_version DESC LIMIT 1",
+                (stream_key(stream),),
+            )
+            .fetchone()
+        )
+        return row[0] if row else 0
 
     def read_kinds(self, stream: str, kinds: Sequence[str]) -> list[tuple[int, bytes]]:
         """Return the (position, entry) pairs of some kinds of one stream, in its order."""
@@ -132,10 +152,13 @@ class SqliteStore:
     def load(self, stream: str) -> StreamHead:
         """Return a stream folded; of one without events, the empty head.
 
-        A cursor's events hold all of it: however long its history, only the newest one is read.
+        A cursor's events hold all of it, and a conversation is what its first event says, what was
+        erased, and where it ends: however long their history, little of it is read.
         """
-        newest = is_cursor(stream)
-        return head_of(stream, self._newest(stream) if newest else self.read_stream(stream))
+        if is_cursor(stream):
+            return head_of(stream, self._newest(stream))
+        whole = not is_conversation(stream)
+        return head_of(stream, self.read_stream(stream) if whole else self._ends(stream))
 
     def load_tree(self) -> Tree:
         """Return the growing tree as the newest batch left it.

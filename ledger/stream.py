@@ -16,6 +16,7 @@ from ledger.market import evolve_agent, evolve_conversation
 from ledger.values import LOG_STREAM, ZERO_LEAF, is_agent, is_conversation, is_cursor
 
 CACHED_STREAMS: Final = 20_000
+READ_STREAMS: Final = 5_000
 
 Evolve = Callable[[Any, SignedEvent], object]
 
@@ -61,6 +62,30 @@ def head_of(stream: str, entries: Iterable[tuple[int, bytes]]) -> StreamHead:
     for position, entry in entries:
         head = head.after(read_entry(entry), position)
     return head
+
+
+class ReadHeads:
+    """Heads that readers loaded. One is good as long as nothing stands after it in its stream.
+
+    Apart from the writer's own cache, which nobody else may fill: a reader could put back what the
+    writer has just gone beyond.
+    """
+
+    def __init__(self, limit: int = READ_STREAMS) -> None:
+        self._heads: OrderedDict[str, StreamHead] = OrderedDict()
+        self._limit = limit
+
+    def get(self, stream: str, position: int) -> StreamHead | None:
+        """Return a head that ends at this position, if it is held."""
+        head = self._heads.get(stream)
+        return head if head is not None and head.position == position else None
+
+    def put(self, head: StreamHead) -> None:
+        """Hold a head, newest last."""
+        self._heads[head.stream] = head
+        self._heads.move_to_end(head.stream)
+        if len(self._heads) > self._limit:
+            self._heads.popitem(last=False)
 
 
 class HeadCache:

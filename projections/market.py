@@ -14,6 +14,7 @@ from ledger.market_events import (
     AgentUpdated,
     ConversationStarted,
     MessagePosted,
+    Side,
 )
 from ledger.order import Order, Status
 from ledger.service import Placed
@@ -32,6 +33,27 @@ _TALKED: Final = {
     "agent": "UPDATE conversations SET last_ms=?1, answered_ms=ifnull(answered_ms, ?1)"
     " WHERE conversation=?2",
 }
+_ANSWERED: Final = (
+    "SELECT agent, agent_wallet, answered_ms - asked_ms FROM conversations WHERE conversation=?"
+)
+_COUNTED: Final = (
+    "SELECT paid_ms, delivered_ms, amount_micros, payout_micros, rating FROM deals"
+    " WHERE order_id=?"
+)
+_SUMS: Final = (
+    "orders",
+    "delivered",
+    "amount_micros",
+    "payout_micros",
+    "reviews",
+    "ratings",
+    "answers",
+    "answers_ms",
+)
+_RECORD: Final = (
+    f"INSERT INTO records (agent, wallet, {', '.join(_SUMS)}) VALUES (?,?,?,?,?,?,?,?,?,?)"
+    f" ON CONFLICT (agent) DO UPDATE SET {', '.join(f'{s}={s}+excluded.{s}' for s in _SUMS)}"
+)
 _DEAL: Final = (
     "INSERT OR REPLACE INTO deals (order_id, conversation, agent, agent_wallet, client_wallet,"
     " word, created_ms, updated_ms, amount_micros, payout_micros, paid_ms, delivered_ms, rating)"
@@ -126,7 +148,26 @@ def write_deals(db: sqlite3.Connection, orders: Iterable[Order]) -> None:
     """Show these orders, of those that were agreed on in a conversation, as they are now."""
     for order in orders:
         if order.deal is not None and isinstance(order.terms, OrderProposed):
-            db.execute(_DEAL, _deal_row(order, order.terms))
+            _write_deal(db, order, order.terms)
+
+
+def _write_deal(db: sqlite3.Connection, order: Order, terms: OrderProposed) -> None:
+    """Write a deal, and add to its agent's record what is new: nobody sums up all deals."""
+    before = _counts(db.execute(_COUNTED, (order.id,)).fetchone())
+    db.execute(_DEAL, _deal_row(order, terms))
+    after = _counts(db.execute(_COUNTED, (order.id,)).fetchone())
+    new = (now - then for now, then in zip(after, before, strict=True))
+    # Also where nothing is new: an agent with a deal has a row, however the events were batched.
+    db.execute(_RECORD, (terms.agent, terms.agent_wallet, *new, 0, 0))
+
+
+def _counts(row: tuple[int | None, int | None, int, int, int | None] | None) -> tuple[int, ...]:
+    """Return what a deal adds to the first six sums of a record."""
+    if row is None:
+        return (0,) * 6
+    paid_ms, delivered_ms, amount, payout, rating = row
+    counts = (int(paid_ms is not None), int(delivered_ms is not None), amount, payout)
+    return (*counts, int(rating is not None), rating or 0)
 
 
 def _agent(db: sqlite3.Connection, placed: Placed, event: AgentRegistered | AgentUpdated) -> None:
@@ -159,7 +200,7 @@ def _posted(db: sqlite3.Connection, placed: Placed, event: MessagePosted) -> Non
     at, talk = placed.signed.at, name_in(placed.signed.stream)
     said = (event.message, event.sender, event.text_id, event.attachments_id)
     db.execute(_MESSAGE, (placed.position, talk, *said, None, at))
-    db.execute(_TALKED[event.sender], (at, talk))
+    _talked(db, talk, event.sender, at)
 
 
 def _proposed(db: sqlite3.Connection, placed: Placed, event: OrderProposed) -> None:
@@ -167,7 +208,18 @@ def _proposed(db: sqlite3.Connection, placed: Placed, event: OrderProposed) -> N
     at, order_id = placed.signed.at, order_of_stream(placed.signed.stream)
     said = (order_id.removeprefix("ivxp-"), "agent", event.description_id, None, order_id)
     db.execute(_MESSAGE, (placed.position, event.conversation, *said, at))
-    db.execute(_TALKED["agent"], (at, event.conversation))
+    _talked(db, event.conversation, "agent", at)
+
+
+def _talked(db: sqlite3.Connection, conversation: str, sender: Side, at: int) -> None:
+    """Move a conversation on; its first answer counts, unless the agent wrote before the client."""
+    before = db.execute(_ANSWERED, (conversation,)).fetchone()
+    db.execute(_TALKED[sender], (at, conversation))
+    if before is None or before[2] is not None:
+        return
+    agent, wallet, waited = db.execute(_ANSWERED, (conversation,)).fetchone()
+    if waited is not None and waited >= 0:
+        db.execute(_RECORD, (agent, wallet, *(0,) * 6, 1, waited))
 
 
 def _deal_row(order: Order, terms: OrderProposed) -> tuple[object, ...]:

@@ -29,14 +29,29 @@ class AgentRow:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What came of an agent's orders, or of a wallet's; amounts in micro-USDC, times in ms."""
+    """What came of an agent's orders, or of a wallet's; amounts in micro-USDC, times in ms.
 
-    orders: int
-    delivered: int
-    amount_micros: int
-    payout_micros: int
-    reviews: int
-    rating: float | None
+    Kept as sums, so that nobody adds up orders or conversations to show it.
+    """
+
+    orders: int = 0
+    delivered: int = 0
+    amount_micros: int = 0
+    payout_micros: int = 0
+    reviews: int = 0
+    ratings: int = 0
+    answers: int = 0
+    answers_ms: int = 0
+
+    @property
+    def rating(self) -> float | None:
+        """The mean of the reviews."""
+        return self.ratings / self.reviews if self.reviews else None
+
+    @property
+    def answered_after_ms(self) -> float | None:
+        """After how long, on average, a client's first message was answered."""
+        return self.answers_ms / self.answers if self.answers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,7 @@ class MarketReader:
     """A read-only connection to views.db for one thread."""
 
     def __init__(self, path: Path) -> None:
+        self.path: Final = path
         self._db = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
         )
@@ -87,39 +103,23 @@ class MarketReader:
         """Return the agents of a wallet, in the order of their registration."""
         return self._rows(AgentRow, "agents WHERE owner=? ORDER BY position", (owner,))
 
-    def listed(self) -> list[AgentRow]:
-        """Return the agents that a search may find, the oldest first."""
-        where = "agents WHERE listed=1 ORDER BY position LIMIT ?"
-        return self._rows(AgentRow, where, (MAX_SEARCHED,))
-
-    def records(self) -> dict[str, Record]:
-        """Return what came of the orders of every agent that was ever paid."""
-        rows = self._db.execute(f"SELECT agent, {_RECORD} FROM deals GROUP BY agent")  # noqa: S608 - fixed words
-        return {row[0]: Record(*row[1:]) for row in rows}
+    def listed(self) -> list[tuple[AgentRow, Record]]:
+        """Return the agents that a search may find, the oldest first, each with its record."""
+        agent = ", ".join(f"agents.{name}" for name in _names(AgentRow))
+        sums = ", ".join(f"ifnull(records.{name}, 0)" for name in _names(Record))
+        query = (
+            f"SELECT {sums}, {agent} FROM agents LEFT JOIN records USING (agent)"  # noqa: S608 - fixed words
+            " WHERE listed=1 ORDER BY position LIMIT ?"
+        )
+        rows, cut = self._db.execute(query, (MAX_SEARCHED,)), len(_names(Record))
+        return [(AgentRow(*row[cut:]), Record(*row[:cut])) for row in rows]
 
     def record_of(self, *, agent: str = "", wallet: str = "") -> Record:
         """Return what came of the orders of one agent, or of all agents of a wallet."""
-        where = "agent=?" if agent else "agent_wallet=?"
-        query = f"SELECT {_RECORD} FROM deals WHERE {where}"  # noqa: S608 - fixed words
+        where = "agent=?" if agent else "wallet=?"
+        sums = ", ".join(f"ifnull(sum({name}), 0)" for name in _names(Record))
+        query = f"SELECT {sums} FROM records WHERE {where}"  # noqa: S608 - fixed words
         return Record(*self._db.execute(query, (agent or wallet,)).fetchone())
-
-    def answered_after_ms(self, *, agent: str = "", wallet: str = "") -> float | None:
-        """Return after how long, on average, a client's first message was answered."""
-        where = "agent=?" if agent else "agent_wallet=?"
-        query = (
-            "SELECT avg(answered_ms - asked_ms) FROM conversations"  # noqa: S608 - fixed words
-            f" WHERE {where} AND answered_ms >= asked_ms"
-        )
-        found = self._db.execute(query, (agent or wallet,)).fetchone()[0]
-        return None if found is None else float(found)
-
-    def answer_times(self) -> dict[str, float]:
-        """Return the same for every agent that ever answered, in milliseconds."""
-        rows = self._db.execute(
-            "SELECT agent, avg(answered_ms - asked_ms) FROM conversations"
-            " WHERE answered_ms >= asked_ms GROUP BY agent"
-        )
-        return {row[0]: float(row[1]) for row in rows}
 
     def conversation(self, conversation: str) -> TalkRow | None:
         """Return a conversation, or None if the views have none of this id."""
@@ -127,12 +127,17 @@ class MarketReader:
         return found[0] if found else None
 
     def conversations_of(self, wallet: str, limit: int, offset: int) -> list[TalkRow]:
-        """Return the conversations that a wallet takes part in, the liveliest first."""
-        where = (
-            "conversations WHERE client_wallet=?1 OR agent_wallet=?1"
-            " ORDER BY last_ms DESC, conversation LIMIT ?2 OFFSET ?3"
-        )
-        return self._rows(TalkRow, where, (wallet, limit, offset))
+        """Return the conversations that a wallet takes part in, the liveliest first.
+
+        No wallet talks to its own agents, so none stands on both sides. The page is cut in the
+        indexes of the two; only its own rows are read.
+        """
+        side = "SELECT last_ms, conversation FROM conversations WHERE {}=?1"
+        both = " UNION ALL ".join(side.format(name) for name in ("client_wallet", "agent_wallet"))
+        query = f"{both} ORDER BY last_ms DESC, conversation LIMIT ?2 OFFSET ?3"
+        page = self._db.execute(query, (wallet, limit, offset)).fetchall()
+        found = (self.conversation(name) for _, name in page)
+        return [talk for talk in found if talk is not None]
 
     def messages(
         self, conversation: str, limit: int, offset: int | None, since_ms: int
@@ -156,14 +161,18 @@ class MarketReader:
 
         `sides` maps `client_wallet`, `agent_wallet` or both to the wallet: any of them will do.
         """
-        any_side = " OR ".join(f"{side}=?" for side in sides)
-        words, values = ("AND word=?", (word,)) if word else ("", ())
-        query = (
-            f"SELECT order_id FROM deals WHERE ({any_side}) {words}"  # noqa: S608 - fixed words
-            " ORDER BY created_ms DESC, order_id LIMIT ? OFFSET ?"
-        )
-        found = self._db.execute(query, (*sides.values(), *values, limit, offset))
-        return [row[0] for row in found]
+        parts: list[str] = []
+        values: list[object] = []
+        for side, wallet in sides.items():
+            # One wallet is never on both sides of an order; two wallets may be.
+            known = {s: w for s, w in list(sides.items())[: len(parts)] if w != wallet}
+            others = "".join(f" AND {other}<>?" for other in known)
+            words = " AND word=?" if word else ""
+            parts.append(f"SELECT created_ms, order_id FROM deals WHERE {side}=?{words}{others}")  # noqa: S608 - fixed words
+            values += [wallet, *([word] if word else []), *known.values()]
+        query = f"{' UNION ALL '.join(parts)} ORDER BY created_ms DESC, order_id LIMIT ? OFFSET ?"
+        found = self._db.execute(query, (*values, limit, offset))
+        return [row[1] for row in found]
 
     def paid(self, after: tuple[int, str], limit: int) -> list[tuple[int, str]]:
         """Return when orders came to count as paid (Unix ms), and their ids, oldest first."""
@@ -174,14 +183,19 @@ class MarketReader:
         )
         return [(row[0], row[1]) for row in rows]
 
-    def delivered_in(self, conversation: str) -> list[str]:
-        """Return the orders of a conversation that were delivered, in that order."""
-        rows = self._db.execute(
+    def delivered_in(self, conversation: str, limit: int, offset: int | None) -> list[str]:
+        """Return orders of a conversation in the order of their delivery.
+
+        The newest ones, or from an offset on.
+        """
+        query = (
             "SELECT order_id FROM deals WHERE conversation=? AND delivered_ms IS NOT NULL"
-            " ORDER BY delivered_ms, order_id",
-            (conversation,),
+            " ORDER BY delivered_ms {0}, order_id {0} LIMIT ? OFFSET ?"
         )
-        return [row[0] for row in rows]
+        way = "DESC" if offset is None else "ASC"
+        rows = self._db.execute(query.format(way), (conversation, limit, offset or 0))
+        found = [str(row[0]) for row in rows]
+        return found[::-1] if offset is None else found
 
     def position_of(self, order_id: str, kind: str) -> int | None:
         """Return where in the ledger the first event of a kind of an order stands."""
@@ -191,12 +205,10 @@ class MarketReader:
         return None if row[0] is None else int(row[0])
 
     def _rows(self, kind: type[R], where: str, values: tuple[Any, ...]) -> list[R]:
-        names = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]  # a dataclass
-        query = f"SELECT {names} FROM {where}"  # noqa: S608 - fixed words
+        query = f"SELECT {', '.join(_names(kind))} FROM {where}"  # noqa: S608 - fixed words
         return [kind(*row) for row in self._db.execute(query, values)]
 
 
-_RECORD: Final = (
-    "count(paid_ms), count(delivered_ms), ifnull(sum(amount_micros), 0),"
-    " ifnull(sum(payout_micros), 0), count(rating), avg(rating)"
-)
+def _names(kind: type[object]) -> list[str]:
+    """Return the columns that a row is made of, in its order."""
+    return [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass

@@ -22,6 +22,7 @@ VIEWS: Final = (
     "conversations",
     "messages",
     "deals",
+    "records",
 )
 TABLES: Final = frozenset({"tracking", "_sqlite_migrations", *VIEWS})
 
@@ -156,15 +157,19 @@ def m008_market(db: Database) -> None:
         " position INTEGER NOT NULL) STRICT"
     )
     db.execute("CREATE INDEX agents_of ON agents (owner, position)")
+    db.execute("CREATE INDEX agents_listed ON agents (position) WHERE listed=1")
     db.execute(
         "CREATE TABLE conversations (conversation TEXT PRIMARY KEY, agent TEXT NOT NULL,"
         " agent_wallet TEXT NOT NULL, client_wallet TEXT NOT NULL, client_type TEXT NOT NULL,"
         " started_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, asked_ms INTEGER,"
         " answered_ms INTEGER) STRICT"
     )
-    db.execute("CREATE INDEX conversations_of_client ON conversations (client_wallet, last_ms)")
-    db.execute("CREATE INDEX conversations_of_agent ON conversations (agent_wallet, last_ms)")
-    db.execute("CREATE INDEX conversations_with ON conversations (agent)")
+    # A list of either side is read in its order, and cut without looking at the rest.
+    for side in ("client", "agent"):
+        db.execute(
+            f"CREATE INDEX conversations_of_{side}"
+            f" ON conversations ({side}_wallet, last_ms DESC, conversation)"
+        )
     db.execute(
         "CREATE TABLE messages (position INTEGER PRIMARY KEY, conversation TEXT NOT NULL,"
         " message TEXT NOT NULL, sender TEXT NOT NULL, text_id TEXT NOT NULL, attachments_id TEXT,"
@@ -178,11 +183,19 @@ def m008_market(db: Database) -> None:
         " amount_micros INTEGER NOT NULL, payout_micros INTEGER NOT NULL, paid_ms INTEGER,"
         " delivered_ms INTEGER, rating INTEGER) STRICT"
     )
-    db.execute("CREATE INDEX deals_of_client ON deals (client_wallet, created_ms)")
-    db.execute("CREATE INDEX deals_of_agent_wallet ON deals (agent_wallet, created_ms)")
-    db.execute("CREATE INDEX deals_in ON deals (conversation)")
-    db.execute("CREATE INDEX deals_of_agent ON deals (agent)")
+    for side in ("client", "agent"):
+        newest = "created_ms DESC, order_id"
+        db.execute(f"CREATE INDEX deals_of_{side} ON deals ({side}_wallet, {newest})")
+        db.execute(f"CREATE INDEX deals_of_{side}_by_word ON deals ({side}_wallet, word, {newest})")
+    db.execute("CREATE INDEX deals_in ON deals (conversation, delivered_ms, order_id)")
     db.execute("CREATE INDEX deals_paid ON deals (paid_ms, order_id)")
+    db.execute(
+        "CREATE TABLE records (agent TEXT PRIMARY KEY, wallet TEXT NOT NULL,"
+        " orders INTEGER NOT NULL, delivered INTEGER NOT NULL, amount_micros INTEGER NOT NULL,"
+        " payout_micros INTEGER NOT NULL, reviews INTEGER NOT NULL, ratings INTEGER NOT NULL,"
+        " answers INTEGER NOT NULL, answers_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX records_of ON records (wallet)")
     db.table("orders").add_column("market", int, not_null_default=0)
 
 

@@ -10,15 +10,16 @@ import orjson
 from aiohttp import web
 
 from api.aether.orders_shown import shown_order
+from api.aether.proof import SIGNED_BODY
 from api.aether.requests import DeliverRequest
 from api.aether.shop import OwnTalk, own_order
 from api.aether.shown import Json
 from api.answers import proven_response
-from api.body import BodyTooLarge, parse_json, read_body, validated
+from api.body import BodyTooLarge, parse_json, validated
 from api.handler import Produced
 from api.keys import BACKGROUND, LEDGER, SETTINGS
 from api.sync import execute, order_of, standing
-from api.work_content import read_long_body
+from api.work_content import read_long_body, room_in_json
 from ledger.commands import HandIn, NoteCollected
 from ledger.content import plain
 from ledger.deal_events import OrderProposed
@@ -101,14 +102,11 @@ def _delivery(app: web.Application, order: Order, terms: OrderProposed) -> Json:
 
 
 async def _body(request: web.Request) -> bytes:
-    """Return the body; a result may be longer than other requests.
-
-    Where the body itself was signed it was read before, under the common limit.
-    """
-    if "X-Signature" in request.headers:
-        return await read_body(request)
-    settings = request.app[SETTINGS]
-    return await read_long_body(request, settings.content_max_bytes + settings.body_max_bytes)
+    """Return the body; a result may be longer than other requests."""
+    signed = request.get(SIGNED_BODY)
+    if signed is not None:
+        return signed
+    return await read_long_body(request, room_in_json(request.app[SETTINGS]))
 
 
 def _said(body: bytes) -> DeliverRequest:

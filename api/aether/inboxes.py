@@ -131,6 +131,11 @@ async def _each(
         yield agent, taken
 
 
+def _has_left(request: web.Request) -> bool:
+    """Whether the caller is known to be gone: nothing is claimed for nobody."""
+    return request.transport is None or request.transport.is_closing()
+
+
 async def _take(request: web.Request, key: Key, types: tuple[str, ...], have: int) -> list[int]:
     """Claim the next events of an inbox; return their positions in the ledger.
 
@@ -138,7 +143,7 @@ async def _take(request: web.Request, key: Key, types: tuple[str, ...], have: in
     arrived, is the loss that automatic mode has: the events stay in the log for other cursors.
     """
     desk, batch = request.app[DESK], request.app[SETTINGS].compat_batch - have
-    if batch <= 0 or request.method == "HEAD":
+    if batch <= 0 or request.method == "HEAD" or _has_left(request):
         return []
     if not desk.feeds.rows(key[0], 0, 1, types):
         return []  # nothing ever came: a poll writes nothing, and looks no further

@@ -6,22 +6,28 @@ before the host, or a part of the path. Nothing here writes a token to a log or 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from aiohttp import web
 
+from api.auth import asked_at
 from api.body import read_body
 from api.config import Settings
 from api.keys import CHALLENGES, LEDGER, SETTINGS, TOKENS
+from api.routes import route_of
 from api.siwx import signature_bytes
 from api.tokens import Forbidden, TokenRefused
-from ledger.errors import InvalidInput, Unauthorized
+from api.work_content import read_long_body, room_in_json
+from ledger.errors import InvalidInput, Overloaded, Unauthorized
 from ledger.market_events import Proven
 from ledger.values import UnixMs
 from ledger.wallets import parse_address_of_either, parse_wallet
@@ -32,10 +38,15 @@ WALLET_HEADER: Final = "X-Wallet-Address"
 SIGNATURE_HEADER: Final = "X-Signature"
 TIMESTAMP_HEADER: Final = "X-Timestamp"
 MAX_SKEW_MS: Final = 60_000
+LONG_AT_ONCE: Final = 16
+"""Long bodies that are read at once before it is known who sends them."""
 
 _BEARER: Final = "bearer "
 _BASIC: Final = "basic "
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
+_DEFAULT_PORT: Final = {"http": ":80", "https": ":443"}
+_IN_A_THREAD: Final = 256 * 1024
+"""From here on hashing would hold up other requests."""
 
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +78,9 @@ class Proof:
 
 
 PROOF: Final = web.RequestKey("proof", Proof)
+SIGNED_BODY: Final = web.RequestKey("signed_body", bytes)
+"""The body, where it was read to find out who signed it."""
+LONG_BODIES: Final = web.AppKey("long_bodies", asyncio.Semaphore)
 
 
 async def proven(request: web.Request) -> Proof | None:
@@ -175,22 +189,82 @@ async def _of_headers(request: web.Request) -> str:
         wallet = parse_address_of_either(named)
     except InvalidInput as error:
         raise SignatureRefused(f"{WALLET_HEADER}: {error.message}") from error
-    text = signed_target(request.method, request.raw_path, stamp, await read_body(request))
-    try:
-        raw = signature_bytes(wallet, text, signature)
-    except Unauthorized as error:
-        raise SignatureRefused(error.message) from error
+    url = signed_url(request)
+    async with _body_of(request) as body:
+        text = signed_text(request.method, url, stamp, await _digest(body))
+        try:
+            raw = signature_bytes(wallet, text, signature)
+        except Unauthorized as error:
+            raise SignatureRefused(error.message) from error
     until = UnixMs(int(stamp) + MAX_SKEW_MS + 1)
-    if not request.app[CHALLENGES].signatures.use(wallet.encode() + raw, until, now):
+    used = request.app[CHALLENGES].signatures
+    if not used.use(wallet.encode() + raw, until, now, holder=wallet):
         raise SignatureRefused("the signature was used before; sign each request anew")
+    request[SIGNED_BODY] = body
     return wallet
 
 
-def signed_target(method: str, target: str, stamp: str, body: bytes) -> bytes:
-    """Return what the headers sign; `target` is the path with its query as it is sent."""
-    text = f"{method}:{target}:{stamp}:{sha256(body).hexdigest()}"
+def signed_text(method: str, url: str, stamp: str, digest: str) -> bytes:
+    """Return what the headers sign; `digest` is the SHA-256 of the body in hexadecimal."""
     # The server keeps a byte of a target that is no UTF-8 as half a surrogate pair.
-    return text.encode("utf-8", "surrogateescape")
+    return f"{method}:{url}:{stamp}:{digest}".encode("utf-8", "surrogateescape")
+
+
+def signed_url(request: web.Request) -> str:
+    """Return the whole URL that the client asked for, so that no other service's will do.
+
+    Scheme and authority are those of PUBLIC_URL. Without one they are what `Host` says, which binds
+    the client to a name and not to this service: whoever passes a request on can send any `Host`.
+    """
+    settings = request.app[SETTINGS]
+    try:
+        scheme, authority = asked_at(request)
+    except InvalidInput as error:
+        raise SignatureRefused(error.message) from error
+    ours = _without_default_port(scheme, authority)
+    if _without_default_port(scheme, request.host.lower()) != ours:
+        raise SignatureRefused("Host: is not that of this service's public URL")
+    if not request.raw_path.startswith("/"):
+        raise SignatureRefused("the request's target is no path")
+    # What a proxy cuts off stands in PUBLIC_URL alone, the service's own prefix in the target too.
+    cut_off = urlsplit(settings.public_url).path.removesuffix(settings.path_prefix)
+    return f"{scheme}://{ours}{cut_off}{request.raw_path}"
+
+
+def _without_default_port(scheme: str, authority: str) -> str:
+    """Return an authority as URL parsers write it."""
+    return authority.removesuffix(_DEFAULT_PORT[scheme])
+
+
+@asynccontextmanager
+async def _body_of(request: web.Request) -> AsyncIterator[bytes]:
+    """Hold the body while it is not known who sent it: of long ones a few at a time."""
+    settings, route = request.app[SETTINGS], route_of(request)
+    length = request.content_length
+    is_short = length is not None and length <= settings.body_max_bytes
+    if is_short or route is None or not route.long_body:
+        yield await read_body(request)
+        return
+    places = request.app[LONG_BODIES]
+    try:
+        async with asyncio.timeout(settings.body_timeout):
+            await places.acquire()
+    except TimeoutError as error:
+        raise Overloaded("too many long bodies are being read; send it again") from error
+    try:
+        yield await read_long_body(request, room_in_json(settings))
+    finally:
+        places.release()
+
+
+async def _digest(body: bytes) -> str:
+    if len(body) > _IN_A_THREAD:
+        return await asyncio.to_thread(_hex_digest, body)
+    return _hex_digest(body)
+
+
+def _hex_digest(body: bytes) -> str:
+    return sha256(body).hexdigest()
 
 
 def _one(request: web.Request, name: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from api.aether.errors import WORDS
 from api.aether.proof import NotYourWallet, ProofRefused, SignatureRefused
+from api.limits import RateLimited
 from api.routes import Route, RouteHandler
 from ledger.errors import (
     Conflict,
@@ -21,7 +22,9 @@ from ledger.errors import (
 
 MOUNTS: Final = ("", "/api", "/t/{token}", "/t/{token}/api")
 
-_WHO: Final = frozenset({ProofRefused, SignatureRefused, NotYourWallet})
+_WHO: Final = frozenset(
+    {ProofRefused, SignatureRefused, NotYourWallet, RateLimited, Overloaded}
+)
 CLAIMS: Final = frozenset({Overloaded, OutcomeUnknown, StoreUnavailable, Conflict})
 """What a poll may answer, because it claims what it hands out."""
 _DECIDED: Final = frozenset({NotFound, Conflict, Rejected})

@@ -240,6 +240,7 @@ MARKET_ROUTES: Final = [
         DeliverRequest,
         OrderReply,
         bytes_are_the_key=True,
+        long_body=True,
     ),
     write("POST", f"{_ORDER}/review", offers.post_review, "Review", ReviewRequest, OrderReply),
 ]

@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import BaseModel
 
+from api.aether.reading import require_side
 from api.answers import LEDGER_HEAD, json_response, ledger_head
 from api.ivxp.parties import known_order
 from api.keys import LEDGER
@@ -72,6 +73,7 @@ async def get_order_head(request: web.Request) -> web.Response:
     """Return the signed head of an order."""
     ledger = request.app[LEDGER]
     order = await known_order(ledger, request.match_info["order_id"])
+    await require_side(request, order)
     head = ledger.head
     last = [p for p in ledger.read_order(order.id) if p.position <= head.size][-1].signed
     body = {
@@ -89,6 +91,7 @@ async def get_event_proof(request: web.Request) -> web.Response:
     """Return the `tlog-proof` of one event of an order, against `?size=` or the newest head."""
     ledger = request.app[LEDGER]
     order = await known_order(ledger, request.match_info["order_id"])
+    await require_side(request, order)
     text = request.match_info["seq"]
     rows = ledger.store.read_stream(order_stream(order.id))
     seq = int(text) if _NUMBER.fullmatch(text) else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import structlog
 from aiohttp import web
@@ -13,7 +14,8 @@ from api.solana_link import SOLANA, recognised
 from api.sync import execute
 from ledger.deal_commands import SettlePayment, VoidPayment
 from ledger.deal_events import PaymentAuthorized
-from ledger.errors import ChainUnavailable
+from ledger.errors import ChainUnavailable, LedgerError, Misconfigured
+from ledger.solana_node import is_silence
 from ledger.solana_rpc import Failed, Landed, NotSubmitted, SolanaRpc, TransactionStatus
 from ledger.solana_wire import base58_of, read_transaction, transaction_bytes
 from projections.work import WorkKind
@@ -22,20 +24,36 @@ ANSWER_SECONDS: Final = 15.0
 """How long an accepting client is kept waiting for the chain."""
 LOOK_SECONDS: Final = 0.5
 
+_warned: Final[WeakKeyDictionary[SolanaRpc, set[str]]] = WeakKeyDictionary()
+"""The payments of which the log has said that this node cannot tell what became of them."""
+
 _log = structlog.get_logger(__name__)
 
 
 async def settle_payments(app: web.Application) -> None:
-    """Look once at every transfer that is still to settle."""
+    """Look once at every transfer that is still to settle, unless the node is silent."""
     if app[SOLANA].rpc is None:
         return
     for page in app[VIEWS].all_work(WorkKind.SETTLEMENT):
         for work in page:
-            try:
-                await _look(app, work.order_id)
-            except ChainUnavailable as error:
-                _log.info("settlement waits", detail=error.message)
+            if not await _looked(app, work.order_id):
                 return
+
+
+async def _looked(app: web.Application, order_id: str) -> bool:
+    """Look at one transfer; returns whether the node is there to be asked for the next one."""
+    try:
+        await _look(app, order_id)
+    except ChainUnavailable as error:
+        _log.info("settlement waits", detail=error.message)
+        return not is_silence(error)
+    except Misconfigured:
+        raise
+    except LedgerError as error:
+        _log.warning("settlement not recorded", code=error.code)
+    except Exception:  # noqa: BLE001 - one bad order must not keep all others from being settled
+        _log.exception("settlement failed")
+    return True
 
 
 async def settle_now(app: web.Application, order_id: str) -> NotSubmitted | None:
@@ -117,6 +135,18 @@ async def _send(
     if not isinstance(sent, NotSubmitted) or payment.seen_slot is None:
         return None
     blockhash = base58_of(read_transaction(transaction_bytes(payment.transaction)).blockhash)
-    if await rpc.can_never_land(signature, blockhash, seen_at_slot=payment.seen_slot):
-        return VoidPayment(signature, "expired", sent.cause, sent.reason, now)
+    match await rpc.chance_to_land(signature, blockhash, seen_at_slot=payment.seen_slot):
+        case "none":
+            return VoidPayment(signature, "expired", sent.cause, sent.reason, now)
+        case "no_history":
+            _warn_once(rpc, signature)
+        case "open":
+            pass
     return None
+
+
+def _warn_once(rpc: SolanaRpc, signature: str) -> None:
+    warned = _warned.setdefault(rpc, set())
+    if signature not in warned:
+        warned.add(signature)
+        _log.warning("the Solana node lacks the blocks to settle a payment", signature=signature)

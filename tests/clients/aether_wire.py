@@ -132,10 +132,10 @@ class Wire:
             # The library takes them as an address has them: percent signs stay, and come of others.
             userinfo = quote(userinfo, safe=_KEPT_IN_USERINFO + ":")
             headers["Authorization"] = "Basic " + b64encode(userinfo.encode()).decode()
+        asked = parts._replace(netloc=host).geturl()
         if self.signer is not None:
-            target = parts.path + (f"?{parts.query}" if parts.query else "")
-            headers |= signed_headers(self.signer, method, target, data, self._stamp())
-        return parts._replace(netloc=host).geturl(), headers
+            headers |= signed_headers(self.signer, method, asked, data, self._stamp())
+        return asked, headers
 
     def _stamp(self) -> int:
         """Return the time, but no millisecond twice: a signature is good for one request."""
@@ -144,10 +144,10 @@ class Wire:
 
 
 def signed_headers(
-    wallet: SolanaWallet, method: str, target: str, data: bytes, now_ms: int
+    wallet: SolanaWallet, method: str, url: str, data: bytes, now_ms: int
 ) -> dict[str, str]:
-    """Return the three headers with which a wallet signs one request."""
-    text = f"{method}:{target}:{now_ms}:{sha256(data).hexdigest()}"
+    """Return the three headers with which a wallet signs one request to a whole URL."""
+    text = f"{method}:{url}:{now_ms}:{sha256(data).hexdigest()}"
     return {
         "X-Wallet-Address": wallet.address,
         "X-Signature": wallet.sign(text),

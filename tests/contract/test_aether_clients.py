@@ -95,7 +95,7 @@ async def test_credentials_in_the_address_go_out_as_they_are_written_and_nothing
     assert (basic.path, path.path) == ("/api/x", "/t/t.0/api/y")
 
 
-async def test_signed_headers_cover_method_target_time_and_body_and_never_repeat() -> None:
+async def test_signed_headers_cover_method_url_time_and_body_and_never_repeat() -> None:
     async with told() as server:
         wire = server.wire(server.url + "/api", signer=ANNA, now_ms=lambda: 1_000)
         await wire.post("/orders", {"price": 2.0, "note": None})
@@ -108,7 +108,7 @@ async def test_signed_headers_cover_method_target_time_and_body_and_never_repeat
     assert stamps == [1_000, 1_001, 1_002]
     for request, body in zip(server.asked, server.bodies, strict=True):
         stamp, digest = request.headers["X-Timestamp"], sha256(body).hexdigest()
-        text = f"{request.method}:{request.raw_path}:{stamp}:{digest}".encode()
+        text = f"{request.method}:{server.url}{request.raw_path}:{stamp}:{digest}".encode()
         signature = base58.b58decode(request.headers["X-Signature"])
         Ed25519PublicKey.from_public_bytes(ANNA.public).verify(signature, text)
 

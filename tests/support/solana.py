@@ -160,6 +160,10 @@ class LocalSolana:
         """No blockhash is in a final block yet."""
         self.behind = 0
         """How many slots the node is late in what it says of transactions."""
+        self.first_block = 0
+        """The oldest block that the node has; of what landed before it, it knows nothing."""
+        self.refuses: dict[str, int] = {}
+        """Signatures of the transactions that it answers with an error of this number."""
         self.rewrites: Callable[[str, dict[str, Any]], object] | None = None
         """Makes the answer to a method another one."""
 
@@ -287,6 +291,8 @@ class LocalSolana:
                 return self.genesis
             case "getSlot" | "getBlockHeight":
                 return self._at(params[0] if params else None)
+            case "getFirstAvailableBlock":
+                return self.first_block
             case "getHealth":
                 return "ok"
             case "getVersion":
@@ -350,7 +356,7 @@ class LocalSolana:
 
     def _status(self, signature: str) -> object:
         landed = self._landed.get(signature)
-        if landed is None:
+        if landed is None or landed[0] < self.first_block:
             return None
         slot, error = landed
         status = {"Ok": None} if error is None else {"Err": error}
@@ -365,6 +371,8 @@ class LocalSolana:
     def _send(self, transaction_base64: str) -> dict[str, Any]:
         transaction = VersionedTransaction.from_bytes(base64.b64decode(transaction_base64))
         signature = str(transaction.signatures[0])
+        if signature in self.refuses:
+            return _error(self.refuses[signature], "invalid transaction")
         if not all(transaction.verify_with_results()):
             return _error(-32003, "Transaction signature verification failure")
         tried = self._svm.simulate_transaction(transaction)

@@ -260,15 +260,32 @@ def test_the_second_payment_gets_the_answer_of_the_first() -> None:
         assert decide(first, again, b.NOTHING_CLAIMED).drafts == ()
 
 
-def test_a_signature_that_pays_another_order_pays_no_second_one() -> None:
+@pytest.mark.parametrize("which", [0, 1], ids=["signature", "message"])
+def test_what_pays_another_order_pays_no_second_one(which: int) -> None:
     command = b.authorize()
-    claims = {command.payment.key: b.OTHER_STREAM}
+    claims = {command.payment.keys[which]: b.OTHER_STREAM}
 
     with pytest.raises(Conflict, match="pays another order") as refused:
         decide(b.proposed_order(), command, claims)
     assert refused.value.code == "INVALID_PAYMENT_HEADER"
-    own = {command.payment.key: order_stream(b.ORDER_ID)}
-    assert b.kinds_of(decide(b.proposed_order(), command, own)) == ["payment_authorized"]
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["signature", "message"])
+def test_what_was_void_in_an_order_is_taken_under_no_other_signature(which: int) -> None:
+    command = b.authorize()
+    own = {command.payment.keys[which]: order_stream(b.ORDER_ID)}
+
+    with pytest.raises(Rejected) as refused:
+        decide(b.proposed_order(), command, own)
+    assert refused.value.code == "TRANSACTION_FAILED"
+
+
+def test_one_message_is_known_under_every_signature() -> None:
+    first = b.authorize().payment
+    other = first.model_copy(update={"signature": "1" * 64})
+
+    assert first.keys[0] != other.keys[0]
+    assert first.keys[1] == other.keys[1]
 
 
 @pytest.mark.parametrize(
@@ -288,8 +305,12 @@ def test_a_payment_goes_where_the_offer_says(terms: dict[str, object]) -> None:
     assert refused.value.code == "INVALID_PAYMENT_HEADER"
 
 
-def test_the_signature_is_what_is_claimed() -> None:
-    assert transfers_of(b.authorize()) == ((b.SOLANA, b.paid_with().signature, 0),)
+def test_the_signature_and_its_message_are_what_is_claimed() -> None:
+    claimed = transfers_of(b.authorize())
+
+    assert claimed == b.paid_with().keys
+    assert claimed[0] == (b.SOLANA, b.paid_with().signature, 0)
+    assert len(claimed) == 2
 
 
 def test_the_offer_can_be_paid_until_its_last_second() -> None:

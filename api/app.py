@@ -15,6 +15,7 @@ from api.aether.agents import NAMED, Named
 from api.aether.gate import require_proof
 from api.aether.proof import LONG_AT_ONCE, LONG_BODIES, warn_if_open
 from api.aether.routes import MARKET_ROUTES
+from api.aether.searching import SEARCHING
 from api.auth import AUTH_ROUTES, require_role
 from api.background import Background
 from api.catalog import load_catalog, load_handlers
@@ -136,6 +137,7 @@ def make_app(settings: Settings, *, clock: Clock = system_clock) -> web.Applicat
     app[NAMED] = Named()
     app[HAND_OUTS] = HandOuts()
     app[MAKING] = asyncio.Semaphore()
+    app[SEARCHING] = asyncio.Semaphore()
     app[LONG_BODIES] = asyncio.Semaphore(LONG_AT_ONCE)
     app.on_shutdown.append(_end_streams)
     app[LIMITS] = Limits(per_minute=settings.rate_limit, max_open_quotes=settings.max_open_quotes)

@@ -1,7 +1,8 @@
 """`Idempotency-Key`: a POST that is sent again gets the first answer, and does nothing twice.
 
-What changes an order stores its answer in the transaction of its events. Every other answer
-(sign-in, a worker's lease) is remembered in memory: those acts may be done twice.
+What changes an order or a conversation stores its answer in the transaction of its events. Every
+other answer (sign-in, a worker's lease, an agent's profile) is remembered in memory: those acts may
+be done twice.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from api.tokens import Role
 from ledger.batch import content_of
 from ledger.errors import InvalidInput, NotFound
 from ledger.market import Agent, Conversation, EraseWords
+from ledger.service import Ledger
 from ledger.values import agent_stream, conversation_stream
 
 VIEW_WAIT_SECONDS: Final = 1.0
@@ -53,10 +55,10 @@ async def post_erase_agent(request: web.Request) -> web.Response:
 
 async def _erase(request: web.Request, stream: str, missing: str) -> web.Response:
     said, ledger = await read_model(request, WordsRequest), request.app[LEDGER]
-    state = ledger.store.load(stream).state
+    # All of what may be a long stream is read, so others are served meanwhile.
+    state, held = await asyncio.to_thread(_held, ledger, stream)
     if state is None:
         raise NotFound("there is nothing of this id", code=missing)
-    held = [i for p in ledger.read_stream(stream) for i in content_of(p.signed.event).values()]
     wanted = said.content_ids if said.content_ids is not None else held
     if not set(wanted) <= set(held):
         raise InvalidInput("content_ids: not of this stream", details={"field": "content_ids"})
@@ -68,6 +70,18 @@ async def _erase(request: web.Request, stream: str, missing: str) -> web.Respons
     await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
     body: dict[str, object] = {"erased": now, "left": len(set(held) - erased - set(now))}
     return proven_response(request, body, receipt)
+
+
+def _held(ledger: Ledger, stream: str) -> tuple[object, list[str]]:
+    """Return a stream's state, and all content that its events name, erased or not."""
+    state = ledger.store.load(stream).state
+    if state is None:
+        return None, []
+    return state, [
+        content_id
+        for placed in ledger.read_stream(stream)
+        for content_id in content_of(placed.signed.event).values()
+    ]
 
 
 MARKET_WORD_ROUTES: Final = [

@@ -86,6 +86,7 @@ def errors_of(route: Route) -> Errors:
         (bool(route.roles), frozenset({TokenRefused})),
         (_is_for_some(route), frozenset({Forbidden})),
         ("{" in route.path or "order_id" in takes, frozenset({NotFound})),
+        (_may_be_signed(route), frozenset({RateLimited, Overloaded})),
         (is_proven(route), WRITTEN),
         (is_proven(route) and names_order(route), DECIDED),
         ("signature" in takes, frozenset({Unauthorized})),
@@ -94,6 +95,11 @@ def errors_of(route: Route) -> Errors:
         (ORDER_PART in route.path and "content" in gives, frozenset({Gone})),
     ]
     return (route.errors | COMPARED).union(*(errors for holds, errors in rules if holds))
+
+
+def _may_be_signed(route: Route) -> bool:
+    """Whether the request may be signed as a whole, because the order may be a marketplace's."""
+    return route.method == "GET" and not route.roles and ORDER_PART in route.path
 
 
 def is_proven(route: Route) -> bool:

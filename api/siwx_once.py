@@ -45,9 +45,9 @@ class Once:
         slot = self._slots.setdefault(until // _SLOT_MS, _Slot())
         if key in slot.used:
             return False
-        self._require_share(holder, now)
         if sum(len(each.used) for each in self._slots.values()) >= self._most:
             raise Overloaded("too many signatures are remembered now; ask again")
+        self._require_share(holder, now)
         slot.used.add(key)
         slot.held[holder] += 1
         return True
@@ -58,7 +58,7 @@ class Once:
             return
         first = min((number for number, count in held.items() if count), default=now // _SLOT_MS)
         raise RateLimited(
-            f"{self._most_each} signatures of this wallet are remembered now; wait, or take a token",
+            "too many signatures of this wallet are remembered now; wait, or take a token",
             retry_after=max(1, math.ceil((_end_of(first) - now) / 1000)),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -27,6 +27,7 @@ READ_WAIT_SECONDS: Final = 5.0
 AFTER_POSITION: Final = "after_position"
 _POSITION: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
+S = TypeVar("S")
 OrderBody = Callable[[Order], dict[str, object]]
 """Makes an answer's body from the order as the command left it. Pure: it runs in the writer."""
 
@@ -58,15 +59,18 @@ async def record(
 
     An answer to a request with a key of its own is stored in the transaction of its events.
     """
-    asked = request.get(ASKED)
-    remember = None
-    if asked is not None:
-        asked.stored = True
-        remember = Remember(
-            asked.request_id, asked.fingerprint, lambda order: orjson.dumps(body(order))
-        )
+    remember = remembered(request, body)
     receipt = await execute(request.app, order_id, command, content, remember)
     return proven_response(request, body(order_of(receipt)), receipt)
+
+
+def remembered(request: web.Request, body: Callable[[S], dict[str, object]]) -> Remember | None:
+    """Return what stores the answer with the events, for a request that has a key of its own."""
+    asked = request.get(ASKED)
+    if asked is None:
+        return None
+    asked.stored = True
+    return Remember(asked.request_id, asked.fingerprint, lambda state: orjson.dumps(body(state)))
 
 
 async def execute(

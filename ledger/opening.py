@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from ledger.errors import Misconfigured
+from ledger.checkpoint import Checkpoint
+from ledger.errors import Misconfigured, VerificationError
 from ledger.log import LogState, require_settings
 from ledger.log_events import LogOpened
 from ledger.store import SqliteStore
@@ -45,3 +47,26 @@ def check_settings(store: SqliteStore, wanted: LogOpened) -> frozenset[str]:
         return frozenset({wanted.log_key})
     require_settings(state, wanted)
     return state.log_keys
+
+
+def check_guard(
+    path: Path, signed: Checkpoint | None, size: int, root_at: Callable[[int], bytes]
+) -> None:
+    """Refuse to sign on a ledger that lies behind, or beside, what was signed before.
+
+    `size` is the ledger's, `signed` what the guard holds, `root_at` the ledger's root at a size.
+    """
+    if signed is None:
+        if size:
+            msg = (
+                f"{path} is missing although the ledger holds events; without it an older "
+                "backup could be signed again"
+            )
+            raise Misconfigured(msg)
+        return
+    if signed.size > size:
+        msg = f"a head of size {signed.size} was signed, but the ledger ends at {size}"
+        raise VerificationError(msg)
+    if signed.size and root_at(signed.size) != signed.root:
+        msg = f"the ledger's root at size {signed.size} is not the one that was signed"
+        raise VerificationError(msg)

@@ -25,7 +25,7 @@ from ledger.guard import Guard
 from ledger.log import LogState, bind_chain, record_unattributed
 from ledger.log_events import KEY_KINDS, ChainBound, Continues, LogOpened
 from ledger.market import Agent, Conversation, MarketCommand, MarketState, decide_market
-from ledger.opening import check_settings, lock_folder, open_store
+from ledger.opening import check_guard, check_settings, lock_folder, open_store
 from ledger.order import Order
 from ledger.proofs import Proofs
 from ledger.receipt import Receipt, SignedHead
@@ -98,7 +98,8 @@ class Ledger:
         try:
             wanted = self._wanted(config)
             self._guard.log_vkeys = check_settings(self.store, wanted)
-            self._check_guard(config.guard_file)
+            size, _ = self.store.frontier()
+            check_guard(config.guard_file, self._guard.read(), size, self.proofs.root_at)
             self._writer = Writer(
                 self.store,
                 signer=self.signer,
@@ -179,14 +180,19 @@ class Ledger:
         return await self._writer.submit(Task(stream, decide_act, command.now))
 
     async def act_on_market(
-        self, stream: str, command: MarketCommand, content: tuple[ContentRow, ...] = ()
+        self,
+        stream: str,
+        command: MarketCommand,
+        content: tuple[ContentRow, ...] = (),
+        remember: Remember | None = None,
     ) -> Receipt:
         """Decide what concerns an agent or a conversation, and make it durable."""
 
         def decide_act(state: MarketState | None, _claimed: Claimed, _at: UnixMs) -> Decision:
             return decide_market(state, command)
 
-        return await self._writer.submit(Task(stream, decide_act, command.now, content=content))
+        task = Task(stream, decide_act, command.now, (), content, remember)
+        return await self._writer.submit(task)
 
     async def cursor(self, stream: str) -> CursorState | None:
         """Return a cursor as committed, or None if it was never opened."""
@@ -259,25 +265,6 @@ class Ledger:
         """Return the events that say which keys speak for the log, in order."""
         rows = self.store.read_kinds(LOG_STREAM, KEY_KINDS)
         return [Placed(p, read_entry(e)) for p, e in rows]
-
-    def _check_guard(self, path: Path) -> None:
-        """Refuse to sign on a ledger that lies behind, or beside, what was signed before."""
-        signed = self._guard.read()
-        size, _ = self.store.frontier()
-        if signed is None:
-            if size:
-                msg = (
-                    f"{path} is missing although the ledger holds events; without it an older "
-                    "backup could be signed again"
-                )
-                raise Misconfigured(msg)
-            return
-        if signed.size > size:
-            msg = f"a head of size {signed.size} was signed, but the ledger ends at {size}"
-            raise VerificationError(msg)
-        if signed.size and self.proofs.root_at(signed.size) != signed.root:
-            msg = f"the ledger's root at size {signed.size} is not the one that was signed"
-            raise VerificationError(msg)
 
     def _wanted(self, config: LedgerConfig) -> LogOpened:
         return LogOpened(

@@ -37,8 +37,7 @@ _ANSWERED: Final = (
     "SELECT agent, agent_wallet, answered_ms - asked_ms FROM conversations WHERE conversation=?"
 )
 _COUNTED: Final = (
-    "SELECT paid_ms, delivered_ms, amount_micros, payout_micros, rating FROM deals"
-    " WHERE order_id=?"
+    "SELECT paid_ms, delivered_ms, amount_micros, payout_micros, rating FROM deals WHERE order_id=?"
 )
 _SUMS: Final = (
     "orders",
@@ -51,7 +50,7 @@ _SUMS: Final = (
     "answers_ms",
 )
 _RECORD: Final = (
-    f"INSERT INTO records (agent, wallet, {', '.join(_SUMS)}) VALUES (?,?,?,?,?,?,?,?,?,?)"
+    f"INSERT INTO records (agent, wallet, {', '.join(_SUMS)}) VALUES (?,?,?,?,?,?,?,?,?,?)"  # noqa: S608 - fixed words
     f" ON CONFLICT (agent) DO UPDATE SET {', '.join(f'{s}={s}+excluded.{s}' for s in _SUMS)}"
 )
 _DEAL: Final = (

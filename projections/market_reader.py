@@ -163,13 +163,14 @@ class MarketReader:
         """
         parts: list[str] = []
         values: list[object] = []
-        for side, wallet in sides.items():
-            # One wallet is never on both sides of an order; two wallets may be.
-            known = {s: w for s, w in list(sides.items())[: len(parts)] if w != wallet}
-            others = "".join(f" AND {other}<>?" for other in known)
-            words = " AND word=?" if word else ""
-            parts.append(f"SELECT created_ms, order_id FROM deals WHERE {side}=?{words}{others}")  # noqa: S608 - fixed words
-            values += [wallet, *([word] if word else []), *known.values()]
+        for count, (side, wallet) in enumerate(sides.items()):
+            # One wallet is never on both sides of an order. Of two, what the part before finds
+            # is left out here.
+            twice = [each for each in list(sides.items())[:count] if each[1] != wallet]
+            tests = [f"{side}=?", *(["word=?"] if word else []), *(f"{s}<>?" for s, _ in twice)]
+            where = " AND ".join(tests)
+            parts.append(f"SELECT created_ms, order_id FROM deals WHERE {where}")  # noqa: S608 - fixed words
+            values += [wallet, *([word] if word else []), *(w for _, w in twice)]
         query = f"{' UNION ALL '.join(parts)} ORDER BY created_ms DESC, order_id LIMIT ? OFFSET ?"
         found = self._db.execute(query, (*values, limit, offset))
         return [row[1] for row in found]

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from api.aether.profiles import minutes, minutes_of, number, pruned, service_json, told
+from api.aether.long_answers import long_answer
+from api.aether.profiles import few, minutes, minutes_of, number, pruned, service_json, told
 from api.aether.proof import Proof, acting_wallet
 from api.aether.queries import AgentQuery, NameQuery, SearchQuery
 from api.aether.requests import (
+    AgentChanges,
     Profile,
     ProfileRequest,
     RegisterRequest,
@@ -19,7 +21,7 @@ from api.aether.requests import (
     ServicesRequest,
     WalletRequest,
 )
-from api.aether.searching import found_agents
+from api.aether.searching import SEARCHING, found_agents
 from api.aether.shop import json_of, kept, known_agent
 from api.aether.shown import Json, agent_json
 from api.answers import json_response, proven_response
@@ -76,7 +78,7 @@ async def post_register(request: web.Request) -> web.Response:
     words = told(profile)
     if said.stake_amount is not None:
         words["stakeAmount"] = number(said.stake_amount)
-    services = [service_json(each) for each in said.services or ()] or None
+    services = few([service_json(each) for each in said.services or ()]) or None
     ids, commit, rows = kept(
         agent_stream(agent), profile=words, services=services, endpoint=said.endpoint
     )
@@ -127,7 +129,7 @@ async def post_service(request: web.Request) -> web.Response:
 
     def change(_profile: Json, services: list[Json]) -> dict[str, object]:
         others = [each for each in services if each.get("name") != said.name]
-        return {"services": [*others, service]}
+        return {"services": few([*others, service])}
 
     return await _change(request, proof, said.agent_id, change)
 
@@ -136,7 +138,7 @@ async def put_services(request: web.Request) -> web.Response:
     """Replace all services."""
     said = await read_model(request, ServicesRequest)
     proof = await acting_wallet(request, said.wallet)
-    services = [service_json(each) for each in said.services]
+    services = few([service_json(each) for each in said.services])
     return await _change(request, proof, said.agent_id, lambda _p, _s: {"services": services})
 
 
@@ -148,12 +150,13 @@ async def put_profile(request: web.Request) -> web.Response:
 
 
 async def patch_agent(request: web.Request) -> web.Response:
-    """Change the profile of the agent in the path; the members may stand flat or in `updates`."""
+    """Change the agent in the path; the members may stand flat or in `updates`."""
     body = parse_json(await read_body(request))
     who, updates = validated(body, WalletRequest), body.get("updates", body)
-    changes = validated(updates, Profile)
+    changes = validated(updates, AgentChanges)
     proof = await acting_wallet(request, who.wallet)
-    return await _change(request, proof, request.match_info["agent_id"], _merging(changes))
+    named, change = request.match_info["agent_id"], _merging(changes, listed=changes.listed)
+    return await _change(request, proof, named, change)
 
 
 async def delete_agent(request: web.Request) -> web.Response:
@@ -167,15 +170,12 @@ async def delete_agent(request: web.Request) -> web.Response:
     )
 
 
-async def get_search(request: web.Request) -> web.Response:
+async def get_search(request: web.Request) -> web.StreamResponse:
     """Find agents; those without any review are left out where a rating is asked for."""
     asked, app = read_query(request, SearchQuery), request.app
-    rows, records = app[MARKET].listed(), app[MARKET].records()
-    waits = app[MARKET].answer_times()
-    # Reading what agents say of themselves takes a moment if there are many.
-    found = await asyncio.to_thread(found_agents, app[LEDGER], rows, records, waits, asked)
-    first = asked.offset or 0
-    return json_response({"agents": found[first : first + asked.limit]}, headers=NO_STORE)
+    async with app[SEARCHING]:
+        body = await asyncio.to_thread(found_agents, app[LEDGER], app[MARKET].path, asked)
+    return await long_answer(request, body)
 
 
 async def get_stats(request: web.Request) -> web.Response:
@@ -190,11 +190,10 @@ async def get_stats(request: web.Request) -> web.Response:
         state = await known_agent(request.app[LEDGER], named)
         _require_owner(state, proof)
         which = {"agent": named}
-    body = _stats(market.record_of(**which), market.answered_after_ms(**which))
-    return json_response(body, headers=NO_STORE)
+    return json_response(_stats(market.record_of(**which)), headers=NO_STORE)
 
 
-def _stats(record: Record, answered_after_ms: float | None) -> Json:
+def _stats(record: Record) -> Json:
     orders = record.orders
     body: Json = {
         "totalOrders": orders,
@@ -207,8 +206,8 @@ def _stats(record: Record, answered_after_ms: float | None) -> Json:
     }
     if record.rating is not None:
         body["rating"] = round(record.rating, 2)
-    if answered_after_ms is not None:
-        body["responseTime"] = minutes_of(answered_after_ms)
+    if record.answered_after_ms is not None:
+        body["responseTime"] = minutes_of(record.answered_after_ms)
     return body
 
 
@@ -241,9 +240,16 @@ async def _change(
     raise Conflict("others keep changing this agent; ask again", code="AGENT_CHANGED")
 
 
-def _merging(changes: Profile) -> Any:  # noqa: ANN401 - a function of profile and services
+def _merging(changes: Profile, *, listed: bool | None = None) -> Any:  # noqa: ANN401 - a function of profile and services
     words = told(changes)
-    return lambda profile, _services: {"profile": {**profile, **words}}
+
+    def change(profile: Json, _services: list[Json]) -> dict[str, object]:
+        if listed is None:
+            return {"profile": {**profile, **words}}
+        # What an agent says of itself is not stored anew to list it.
+        return {"listed": listed} | ({"profile": {**profile, **words}} if words else {})
+
+    return change
 
 
 def _meant(request: web.Request, wallet: str) -> str:

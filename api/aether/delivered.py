@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from api.aether.long_answers import long_answer
 from api.aether.orders_shown import shown_order
 from api.aether.proof import SIGNED_BODY
 from api.aether.requests import DeliverRequest
@@ -25,6 +26,8 @@ from ledger.content import plain
 from ledger.deal_events import OrderProposed
 from ledger.errors import Conflict
 from ledger.order import Order, Status
+from ledger.order_events import DeliverableReady
+from ledger.service import Ledger
 from ledger.values import iso_of, order_stream
 
 FORMAT: Final = "json"
@@ -56,13 +59,19 @@ async def post_deliver(request: web.Request) -> web.Response:
     return proven_response(request, {**shown, "order": shown}, receipt)
 
 
-async def deliveries_json(app: web.Application, order_ids: Iterable[str]) -> list[Json]:
-    """Return what was delivered of these orders, in their order."""
+async def hand_over(request: web.Request, own: OwnTalk, order_ids: list[str]) -> web.StreamResponse:
+    """Answer with what was delivered of these orders, in their order, and record the hand-out.
+
+    Results are long: they are loaded, read and written beside the event loop.
+    """
+    app = request.app
     orders = [await app[LEDGER].order(order_id) for order_id in order_ids]
-    return [_delivery(app, order, order.terms) for order in orders if _is_delivered(order)]  # type: ignore[union-attr,arg-type]  # asked just now
+    body = await asyncio.to_thread(_deliveries, app[LEDGER], orders)
+    seen = order_ids if request.method == "GET" else []
+    return await long_answer(request, body, lambda: _note_handed_out(app, own, seen))
 
 
-def note_handed_out(app: web.Application, own: OwnTalk, order_ids: Iterable[str]) -> None:
+def _note_handed_out(app: web.Application, own: OwnTalk, order_ids: Iterable[str]) -> None:
     """Record the first hand-out of each, by the party if it is proven who asked."""
     how = own.proof.how if own.proof is not None else "open"
     by: Any = "bearer" if how == "open" else "party"
@@ -77,18 +86,19 @@ async def _noted(app: web.Application, order_id: str, by: Any) -> None:  # noqa:
         await app[LEDGER].execute(order_id, NoteCollected(by, app[LEDGER].clock()))
 
 
-def _is_delivered(order: Order | None) -> bool:
-    return (
-        order is not None
-        and order.deliverable is not None
-        and isinstance(order.terms, OrderProposed)
-    )
+def _deliveries(ledger: Ledger, orders: Iterable[Order | None]) -> bytes:
+    """Return deliveries as JSON. One by one: one long call would keep all threads from running."""
+    shown = [
+        orjson.Fragment(orjson.dumps(_delivery(ledger, order, order.deliverable, order.terms)))
+        for order in orders
+        if order is not None and order.deliverable is not None
+        if isinstance(order.terms, OrderProposed)
+    ]
+    return orjson.dumps({"deliveries": shown})
 
 
-def _delivery(app: web.Application, order: Order, terms: OrderProposed) -> Json:
-    ready = order.deliverable
-    assert ready is not None  # noqa: S101 - asked before
-    row = app[LEDGER].store.content(ready.content_id) if order.content_held else None
+def _delivery(ledger: Ledger, order: Order, ready: DeliverableReady, terms: OrderProposed) -> Json:
+    row = ledger.store.content(ready.content_id) if order.content_held else None
     content: Json = orjson.loads(row.value) if row is not None else {}
     return {
         "id": order.id,
@@ -103,7 +113,7 @@ def _delivery(app: web.Application, order: Order, terms: OrderProposed) -> Json:
 
 async def _body(request: web.Request) -> bytes:
     """Return the body; a result may be longer than other requests."""
-    signed = request.get(SIGNED_BODY)
+    signed: bytes | None = request.get(SIGNED_BODY)
     if signed is not None:
         return signed
     return await read_long_body(request, room_in_json(request.app[SETTINGS]))

@@ -12,10 +12,10 @@ from typing import Final
 
 from aiohttp import web
 
-from api.aether.delivered import deliveries_json, note_handed_out
+from api.aether.delivered import hand_over
 from api.aether.orders_shown import orders_json, shown_message
 from api.aether.proof import acting_wallet
-from api.aether.queries import AgentQuery, WalletQuery
+from api.aether.queries import AgentQuery, DeliveriesQuery, WalletQuery
 from api.aether.shop import OwnTalk, own_agent, own_talk
 from api.aether.shown import DELIVERIES, MESSAGES, ORDERS, Json, marks_of
 from api.aether.talks import row_json, started_of
@@ -37,6 +37,8 @@ POSTED: Final = ("message.posted",)
 TOLD: Final = ("message.posted", "order.proposed")
 PAID: Final = (ORDER_PAID,)
 READY: Final = ("order.ready",)
+MAX_NEW_DELIVERIES: Final = 10
+"""Of one poll, also with a larger LEDGER_COMPAT_BATCH: results are long."""
 
 
 async def get_agent_messages(request: web.Request) -> web.Response:
@@ -67,24 +69,22 @@ async def get_client_messages(request: web.Request) -> web.Response:
     return _handed_out(request, {"messages": messages})
 
 
-async def get_new_deliveries(request: web.Request) -> web.Response:
+async def get_new_deliveries(request: web.Request) -> web.StreamResponse:
     """Hand out what was delivered in a conversation, each delivery once."""
     own = await _as_client(request)
-    taken = await _take(request, (client_inbox(own.id), DELIVERIES), READY, 0)
+    key = (client_inbox(own.id), DELIVERIES)
+    taken = await _take(request, key, READY, 0, most=MAX_NEW_DELIVERIES)
+    if request.method == "HEAD":
+        return _handed_out(request, {})
     orders = [_order_at(request, position) for position in taken]
-    body = {"deliveries": await deliveries_json(request.app, orders)}
-    note_handed_out(request.app, own, orders)
-    return _handed_out(request, body)
+    return await hand_over(request, own, orders)
 
 
-async def get_deliveries(request: web.Request) -> web.Response:
-    """Show everything that was delivered in a conversation; nothing is marked by that."""
-    own = await _as_client(request)
-    orders = request.app[MARKET].delivered_in(own.id)
-    body = {"deliveries": await deliveries_json(request.app, orders)}
-    if request.method != "HEAD":
-        note_handed_out(request.app, own, orders)
-    return json_response(body, headers=NO_STORE)
+async def get_deliveries(request: web.Request) -> web.StreamResponse:
+    """Show what was delivered in a conversation, page by page; nothing is marked by that."""
+    own, asked = await _as_client(request), read_query(request, DeliveriesQuery)
+    orders = request.app[MARKET].delivered_in(own.id, asked.limit, asked.offset)
+    return await hand_over(request, own, orders)
 
 
 def _handed_out(request: web.Request, body: Json) -> web.Response:
@@ -136,13 +136,15 @@ def _has_left(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def _take(request: web.Request, key: Key, types: tuple[str, ...], have: int) -> list[int]:
-    """Claim the next events of an inbox; return their positions in the ledger.
+async def _take(
+    request: web.Request, key: Key, types: tuple[str, ...], have: int, most: int = MAX_BATCH
+) -> list[int]:
+    """Claim the next events of an inbox, `most` at most; return their positions in the ledger.
 
     A crash before the claim is recorded hands out nothing; one after it, before the reply has
     arrived, is the loss that automatic mode has: the events stay in the log for other cursors.
     """
-    desk, batch = request.app[DESK], request.app[SETTINGS].compat_batch - have
+    desk, batch = request.app[DESK], min(request.app[SETTINGS].compat_batch, most) - have
     if batch <= 0 or request.method == "HEAD" or _has_left(request):
         return []
     if not desk.feeds.rows(key[0], 0, 1, types):

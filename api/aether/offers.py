@@ -21,18 +21,26 @@ from api.aether.requests import (
     seconds,
 )
 from api.aether.shop import OwnOrder, OwnTalk, kept, own_order, own_talk_named
-from api.answers import json_response, proven_response
+from api.aether.shown import Json, order_json
+from api.answers import json_response
 from api.body import read_model
 from api.keys import LEDGER, MARKET, SETTINGS
 from api.log.words import NO_STORE
 from api.query import read_query
-from api.sync import execute, order_of
-from ledger.deal_commands import CancelOrder, CounterOffer, DeclineOrder, ProposeOrder, ReviewOrder
+from api.sync import OrderBody, record
+from ledger.deal_commands import (
+    CancelOrder,
+    CounterOffer,
+    DealCommand,
+    DeclineOrder,
+    ProposeOrder,
+    ReviewOrder,
+)
 from ledger.deal_events import OrderProposed
 from ledger.errors import InvalidInput, NotFound
 from ledger.market_events import Proven
 from ledger.order import Order
-from ledger.receipt import Receipt
+from ledger.store_sqlite import ContentRow
 from ledger.values import new_order_id, order_stream, parse_iso
 from ledger.wallets import account_of
 
@@ -50,8 +58,8 @@ async def post_order(request: web.Request) -> web.Response:
     ids, commit, rows = kept(order_stream(order_id), description=said.description)
     terms = _terms(request, own, said, ids["description_id"])
     command = ProposeOrder(terms, commit, request.app[LEDGER].clock())
-    receipt = await execute(request.app, order_id, command, tuple(rows))
-    return await _answer(request, receipt)
+    body = _body(said.description, told=False)
+    return await record(request, order_id, command, body, tuple(rows))
 
 
 async def get_order(request: web.Request) -> web.Response:
@@ -95,7 +103,7 @@ async def post_counter(request: web.Request) -> web.Response:
         commit=commit,
         now=request.app[LEDGER].clock(),
     )
-    return await _answer(request, await execute(request.app, own.order.id, command, tuple(rows)))
+    return await _recorded(request, own, command, rows)
 
 
 async def post_decline(request: web.Request) -> web.Response:
@@ -106,7 +114,7 @@ async def post_decline(request: web.Request) -> web.Response:
     wallet, how = _who(own)
     now = request.app[LEDGER].clock()
     command = DeclineOrder(wallet, how, now, ids.get("reason_id"), commit)
-    return await _answer(request, await execute(request.app, own.order.id, command, tuple(rows)))
+    return await _recorded(request, own, command, rows)
 
 
 async def post_cancel(request: web.Request) -> web.Response:
@@ -117,7 +125,7 @@ async def post_cancel(request: web.Request) -> web.Response:
     wallet, how = _who(own)
     now = request.app[LEDGER].clock()
     command = CancelOrder(wallet, how, now, ids.get("reason_id"), commit)
-    return await _answer(request, await execute(request.app, own.order.id, command, tuple(rows)))
+    return await _recorded(request, own, command, rows)
 
 
 async def post_review(request: web.Request) -> web.Response:
@@ -128,7 +136,7 @@ async def post_review(request: web.Request) -> web.Response:
     wallet, how = _who(own)
     now = request.app[LEDGER].clock()
     command = ReviewOrder(wallet, how, said.rating, now, ids.get("comment_id"), commit)
-    return await _answer(request, await execute(request.app, own.order.id, command, tuple(rows)))
+    return await _recorded(request, own, command, rows)
 
 
 def _terms(
@@ -187,8 +195,20 @@ def _who(own: OwnOrder) -> tuple[str, Proven]:
     return own.proof.wallet, own.proof.how
 
 
-async def _answer(request: web.Request, receipt: Receipt) -> web.Response:
-    order: Order = order_of(receipt)
-    assert isinstance(order.terms, OrderProposed)  # noqa: S101 - only such orders come here
-    shown = await shown_order(request.app, order, order.terms)
-    return proven_response(request, {**shown, "order": shown}, receipt)
+async def _recorded(
+    request: web.Request, own: OwnOrder, command: DealCommand, rows: list[ContentRow]
+) -> web.Response:
+    before = await shown_order(request.app, own.order, own.terms)
+    body = _body(before["description"], told=before["deliveredToProvider"])
+    return await record(request, own.order.id, command, body, tuple(rows))
+
+
+def _body(description: str, *, told: bool) -> OrderBody:
+    """Return what makes the answer of the order alone: it may be stored with the events."""
+
+    def body(order: Order) -> Json:
+        assert isinstance(order.terms, OrderProposed)  # noqa: S101 - only such orders come here
+        shown = order_json(order, order.terms, description, told=told)
+        return {**shown, "order": shown}
+
+    return body

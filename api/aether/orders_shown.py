@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from api.aether.shown import Json, Marks, marks_of, message_json, order_json
+from api.aether.shop import json_of, words_of
+from api.aether.shown import Json, Marks, Words, marks_of, message_json, order_json, was_told
 from api.keys import LEDGER, MARKET
 from ledger.deal_events import OrderProposed
 from ledger.market_events import ConversationStarted
@@ -17,7 +18,13 @@ from projections.market_reader import MessageRow
 async def shown_order(app: web.Application, order: Order, terms: OrderProposed) -> Json:
     """Return one order."""
     marks = await marks_of(app[LEDGER], terms.agent, terms.conversation)
-    return order_json(app[LEDGER], app[MARKET], order, terms, marks)
+    return _order(app, order, terms, marks)
+
+
+def _order(app: web.Application, order: Order, terms: OrderProposed, marks: Marks) -> Json:
+    description = words_of(app[LEDGER], terms.description_id)
+    told = was_told(app[MARKET], order, marks.orders)
+    return order_json(order, terms, description, told=told)
 
 
 async def orders_json(app: web.Application, order_ids: Iterable[str]) -> list[Json]:
@@ -48,5 +55,7 @@ async def shown_message(
     order = await app[LEDGER].order(row.order_id) if row.order_id is not None else None
     offer = None
     if order is not None and isinstance(order.terms, OrderProposed):
-        offer = order_json(app[LEDGER], app[MARKET], order, order.terms, marks)
-    return message_json(app[LEDGER], row, started, marks, offer)
+        offer = _order(app, order, order.terms, marks)
+    ledger = app[LEDGER]
+    words = Words(words_of(ledger, row.text_id), json_of(ledger, row.attachments_id))
+    return message_json(row, started, marks, words, offer)

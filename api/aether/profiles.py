@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
+
+import orjson
 
 from api.aether.requests import Profile, ServiceOffer
 from api.aether.shown import Json
+from ledger.errors import InvalidInput
+
+MAX_SERVICES: Final = 100
+MAX_SERVICES_BYTES: Final = 64 * 1024
+"""Of all services of an agent, as JSON: each change stores the whole list again."""
 
 
 def told(profile: Profile) -> Json:
@@ -41,6 +49,18 @@ def service_json(service: ServiceOffer) -> Json:
             "category": service.category,
         }
     )
+
+
+def few(services: list[Json]) -> list[Json]:
+    """Return an agent's services, or raise `InvalidInput` if they are more than it may have."""
+    details = {"field": "services"}
+    if len(services) > MAX_SERVICES:
+        msg = f"services: an agent has at most {MAX_SERVICES}"
+        raise InvalidInput(msg, details=details)
+    if len(orjson.dumps(services, default=float)) > MAX_SERVICES_BYTES:
+        msg = f"services: all of an agent's have at most {MAX_SERVICES_BYTES} bytes as JSON"
+        raise InvalidInput(msg, details=details)
+    return services
 
 
 def pruned(values: Json) -> Json:

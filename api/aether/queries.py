@@ -20,9 +20,16 @@ from api.aether.requests import (
 )
 from api.work import plain_number
 
+MAX_DELIVERIES = 20
+"""Of one page: each result may be as long as LEDGER_CONTENT_MAX_BYTES."""
+
 
 def _at_most(limit: int) -> int:
     return min(limit, MAX_PAGE)
+
+
+def _few(limit: int) -> int:
+    return min(limit, MAX_DELIVERIES)
 
 
 def _asked_number(value: object) -> object:
@@ -63,6 +70,13 @@ class PageQuery(WalletQuery):
     """A page of a list."""
 
     limit: Limit = 50
+    offset: Count | None = None
+
+
+class DeliveriesQuery(WalletQuery):
+    """GET /conversations/{conversation_id}/deliveries: the newest, or from an offset on."""
+
+    limit: Annotated[Limit, AfterValidator(_few)] = MAX_DELIVERIES
     offset: Count | None = None
 
 

@@ -232,7 +232,13 @@ class ReviewRequest(MarketMessage):
     comment: Words | None = None
 
 
-class ProfilePatch(Profile, WalletRequest):
+class AgentChanges(Profile):
+    """What may change of an agent; `listed` says whether a search finds it from now on."""
+
+    listed: bool | None = None
+
+
+class ProfilePatch(AgentChanges, WalletRequest):
     """PATCH /agents/{agent_id}: the members that are to change, flat or in `updates`."""
 
-    updates: Profile | None = None
+    updates: AgentChanges | None = None

@@ -22,9 +22,7 @@ from ledger.errors import (
 
 MOUNTS: Final = ("", "/api", "/t/{token}", "/t/{token}/api")
 
-_WHO: Final = frozenset(
-    {ProofRefused, SignatureRefused, NotYourWallet, RateLimited, Overloaded}
-)
+_WHO: Final = frozenset({ProofRefused, SignatureRefused, NotYourWallet, RateLimited, Overloaded})
 CLAIMS: Final = frozenset({Overloaded, OutcomeUnknown, StoreUnavailable, Conflict})
 """What a poll may answer, because it claims what it hands out."""
 _DECIDED: Final = frozenset({NotFound, Conflict, Rejected})

@@ -8,6 +8,7 @@ from api.aether import agents, delivered, inboxes, offers, paying, talks
 from api.aether.errors import PaymentsDisabled
 from api.aether.queries import (
     AgentQuery,
+    DeliveriesQuery,
     HistoryQuery,
     NameQuery,
     OrdersQuery,
@@ -186,7 +187,7 @@ MARKET_ROUTES: Final = [
         inboxes.get_deliveries,
         "What was delivered",
         DeliveriesReply,
-        WalletQuery,
+        DeliveriesQuery,
     ),
     read(
         f"{_TALK}/deliveries/new",

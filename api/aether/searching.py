@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
 from typing import Any, Final
+
+import orjson
+from aiohttp import web
 
 from api.aether.profiles import minutes_of
 from api.aether.queries import SearchQuery
@@ -12,30 +19,49 @@ from api.aether.shown import Json, agent_json
 from ledger.market import Agent
 from ledger.service import Ledger
 from ledger.values import UnixMs
-from projections.market_reader import AgentRow, Record
+from projections.market_reader import AgentRow, MarketReader, Record
 
-NO_RECORD: Final = Record(0, 0, 0, 0, 0, None)
+SEARCHING: Final = web.AppKey("searching", asyncio.Semaphore)
+"""One search at a time: it reads what every agent says, and others need processor and memory."""
 
 
-def found_agents(
-    ledger: Ledger,
-    rows: Iterable[AgentRow],
-    records: Mapping[str, Record],
-    waits: Mapping[str, float],
-    asked: SearchQuery,
-) -> list[Json]:
-    """Return the agents that fit, the best reviewed first. Not for the event loop."""
-    found = []
-    for row in rows:
-        record = records.get(row.agent, NO_RECORD)
+def found_agents(ledger: Ledger, views: Path, asked: SearchQuery) -> bytes:
+    """Return the page of the agents that fit, the best reviewed first, as JSON. For a thread.
+
+    What an agent says is held while it is looked at, and until the answer if it is on the page.
+    Nothing is read beyond the page.
+    """
+    with closing(MarketReader(views)) as market:
+        rows = market.listed()
+    rows.sort(key=lambda found: -_stars(found[1]))
+    first = asked.offset or 0
+    page = islice(_fitting(ledger, rows, asked), first, first + asked.limit)
+    # Agent by agent: one long call would keep all other threads from running.
+    shown = [orjson.Fragment(orjson.dumps(_shown(ledger, *each))) for each in page]
+    return orjson.dumps({"agents": shown})
+
+
+def _stars(record: Record) -> float:
+    """Return the rating as it is shown."""
+    return round(record.rating or 0, 2)
+
+
+def _fitting(
+    ledger: Ledger, rows: list[tuple[AgentRow, Record]], asked: SearchQuery
+) -> Iterator[tuple[AgentRow, Record]]:
+    for row, record in rows:
+        if asked.min_rating is not None and (record.rating or 0) < asked.min_rating:
+            continue
         profile = json_of(ledger, row.profile_id)
-        services = json_of(ledger, row.services_id) or []
-        if profile is not None and _fits(profile, services, record, asked):
-            shown = agent_json(ledger, row.agent, _state(row), record)
-            if row.agent in waits:
-                shown["responseTime"] = minutes_of(waits[row.agent])
-            found.append(shown)
-    return sorted(found, key=lambda agent: -agent.get("rating", 0))
+        if profile is not None and _fits(profile, json_of(ledger, row.services_id) or [], asked):
+            yield row, record
+
+
+def _shown(ledger: Ledger, row: AgentRow, record: Record) -> Json:
+    shown = agent_json(ledger, row.agent, _state(row), record)
+    if record.answered_after_ms is not None:
+        shown["responseTime"] = minutes_of(record.answered_after_ms)
+    return shown
 
 
 def _state(row: AgentRow) -> Agent:
@@ -52,14 +78,13 @@ def _state(row: AgentRow) -> Agent:
     )
 
 
-def _fits(profile: Json, services: list[Json], record: Record, asked: SearchQuery) -> bool:
+def _fits(profile: Json, services: list[Json], asked: SearchQuery) -> bool:
     prices = [p for p in (profile.get("basePrice"), *_each(services, "price")) if p is not None]
     times = [t for t in _each(services, "deliveryTime") if t is not None]
     return (
         _has_category(profile, services, asked.category)
         and (asked.max_price is None or any(price <= asked.max_price for price in prices))
         and (asked.delivery_time is None or any(time <= asked.delivery_time for time in times))
-        and (asked.min_rating is None or (record.rating or 0) >= asked.min_rating)
         and _says(profile, services, asked.query)
     )
 
@@ -74,8 +99,11 @@ def _has_category(profile: Json, services: list[Json], category: str | None) -> 
 def _says(profile: Json, services: list[Json], query: str | None) -> bool:
     """Whether every word of a query stands in some text."""
     words = (query or "").casefold().split()
+    if not words:
+        return True
     texts = " ".join(str(value) for part in (profile, *services) for value in part.values())
-    return all(word in texts.casefold() for word in words)
+    folded = texts.casefold()
+    return all(word in folded for word in words)
 
 
 def _each(services: list[Json], name: str) -> list[Any]:

@@ -32,6 +32,14 @@ DELIVERIES = "compat:deliveries"
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What a message says: its text, and any JSON beside it."""
+
+    text: str
+    attachments: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """Up to which positions of the ledger the polling clients of a conversation were told."""
 
@@ -98,12 +106,12 @@ def talk_json(
 
 
 def message_json(
-    ledger: Ledger, row: MessageRow, started: ConversationStarted, marks: Marks, order: Json | None
+    row: MessageRow, started: ConversationStarted, marks: Marks, words: Words, order: Json | None
 ) -> Json:
     """Return a message; `order` is the offer that it is, if it is one."""
     by_agent = row.sender == "agent"
     wallet = started.agent_wallet if by_agent else started.client_wallet
-    text, at = words_of(ledger, row.text_id), iso_of(UnixMs(row.at_ms))
+    text, at = words.text, iso_of(UnixMs(row.at_ms))
     shown: Json = {
         "id": row.message,
         "messageId": row.message,
@@ -120,18 +128,15 @@ def message_json(
         "deliveredToProvider": not by_agent and row.position <= marks.provider,
         "deliveredToConsumer": by_agent and row.position <= marks.consumer,
     }
-    attachments = json_of(ledger, row.attachments_id)
-    if attachments is not None:
-        shown["attachments"] = attachments
+    if words.attachments is not None:
+        shown["attachments"] = words.attachments
     if order is not None:
         shown |= {"order": order, "orderId": row.order_id}
     return shown
 
 
-def order_json(
-    ledger: Ledger, market: MarketReader, order: Order, terms: OrderProposed, marks: Marks
-) -> Json:
-    """Return an order."""
+def order_json(order: Order, terms: OrderProposed, description: str, *, told: bool) -> Json:
+    """Return an order; `told` says that the agent's polling client was handed it as paid."""
     deal = order.deal
     assert deal is not None  # noqa: S101 - an order with such terms has one
     shown: Json = {
@@ -141,14 +146,14 @@ def order_json(
         "agentId": terms.agent,
         "agentWallet": terms.agent_wallet,
         "clientWallet": address_of(order.client),
-        "description": words_of(ledger, terms.description_id),
+        "description": description,
         "price": usdc_number(terms.price),
         "deliveryTime": _minutes(terms.delivery_seconds),
         "status": word_of(order),
         "paymentStatus": "none",
         "createdAt": iso_of(order.created_at),
         "updatedAt": iso_of(order.updated_at),
-        "deliveredToProvider": _told(market, order, marks.orders),
+        "deliveredToProvider": told,
         **_times(order),
     }
     if terms.offer is not None:
@@ -194,7 +199,7 @@ def _times(order: Order) -> Json:
     return {name: iso_of(at) for name, at in times.items() if at is not None}
 
 
-def _told(market: MarketReader, order: Order, mark: int) -> bool:
+def was_told(market: MarketReader, order: Order, mark: int) -> bool:
     """Whether the agent's polling client was handed the order as paid."""
     deal = order.deal
     payment = deal.authorization if deal is not None else None

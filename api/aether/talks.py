@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -11,16 +12,16 @@ from api.aether.orders_shown import messages_json
 from api.aether.proof import acting_wallet
 from api.aether.queries import HistoryQuery, PageQuery, WalletQuery
 from api.aether.requests import MessageRequest, StartRequest
-from api.aether.shop import OwnTalk, kept, known_agent, own_talk
-from api.aether.shown import Json, marks_of, message_json, talk_json
+from api.aether.shop import kept, known_agent, own_talk
+from api.aether.shown import Json, Marks, Words, message_json, talk_json
 from api.answers import json_response, proven_response
 from api.body import read_model
 from api.keys import LEDGER, MARKET, RUNNER
 from api.log.words import NO_STORE
 from api.query import read_query
+from api.sync import remembered
 from ledger.market import Conversation, PostMessage, Said, StartConversation
-from ledger.market_events import ConversationStarted, MessagePosted, Proven, Side
-from ledger.receipt import Receipt
+from ledger.market_events import ConversationStarted, Proven, Side
 from ledger.store_sqlite import ContentRow
 from ledger.values import UnixMs, conversation_stream, parse_iso
 from projections.market_reader import MessageRow, TalkRow
@@ -43,16 +44,15 @@ async def post_conversation(request: web.Request) -> web.Response:
     )
     stream, text = conversation_stream(name), said.message
     first, rows = said_in(stream, text, said.attachments) if text is not None else (None, ())
+
+    def body(talk: Conversation) -> Json:
+        shown = talk_json(name, started, talk.started_at, talk.last_at)
+        words = Words(text or "", said.attachments)
+        messages = [_fresh(name, talk, first, "client", words)] if first is not None else []
+        return {**shown, "conversation": shown, "messages": messages}
+
     command = StartConversation(started, first, ledger.clock())
-    receipt = await ledger.act_on_market(stream, command, rows)
-    await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
-    talk = _talk_of(receipt)
-    shown = talk_json(name, talk.started, talk.started_at, talk.last_at)
-    marks = await marks_of(ledger, said.agent_id, name)
-    found = request.app[MARKET].messages(name, 1, None, 0)
-    messages = [message_json(ledger, row, started, marks, None) for row in found]
-    body = {**shown, "conversation": shown, "messages": messages}
-    return proven_response(request, body, receipt)
+    return await _recorded(request, stream, command, body, rows)
 
 
 async def get_conversation(request: web.Request) -> web.Response:
@@ -74,15 +74,17 @@ async def post_message(request: web.Request) -> web.Response:
     said = await read_model(request, MessageRequest)
     own = await own_talk(request, said.sender)
     assert own.proof is not None  # noqa: S101 - the wallet is named, so it is proven or believed
-    stream, ledger = conversation_stream(own.id), request.app[LEDGER]
-    words, rows = said_in(stream, said.message, said.attachments)
-    command = PostMessage(own.proof.wallet, own.proof.how, words, ledger.clock())
-    receipt = await ledger.act_on_market(stream, command, rows)
-    await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
-    row = _row_of(receipt, own)
-    marks = await marks_of(ledger, own.talk.started.agent, own.id)
-    body = message_json(ledger, row, own.talk.started, marks, None)
-    return proven_response(request, body, receipt)
+    stream, side = conversation_stream(own.id), own.side
+    assert side is not None  # noqa: S101 - who is proven or believed is on one side
+    message, rows = said_in(stream, said.message, said.attachments)
+    words = Words(said.message, said.attachments)
+    now = request.app[LEDGER].clock()
+    command = PostMessage(own.proof.wallet, own.proof.how, message, now)
+
+    def body(talk: Conversation) -> Json:
+        return _fresh(own.id, talk, message, side, words)
+
+    return await _recorded(request, stream, command, body, rows)
 
 
 async def get_messages(request: web.Request) -> web.Response:
@@ -128,16 +130,24 @@ def started_of(row: TalkRow) -> ConversationStarted:
     )
 
 
-def _talk_of(receipt: Receipt) -> Conversation:
+def _fresh(name: str, talk: Conversation, said: Said, side: Side, words: Words) -> Json:
+    """Return a message that was just posted, made of the conversation alone."""
+    ids = (said.message, side, said.text_id, said.attachments_id)
+    row = MessageRow(talk.version, name, *ids, None, talk.last_at)
+    return message_json(row, talk.started, Marks(), words, None)
+
+
+async def _recorded(
+    request: web.Request,
+    stream: str,
+    command: StartConversation | PostMessage,
+    body: Callable[[Conversation], Json],
+    rows: tuple[ContentRow, ...],
+) -> web.Response:
+    """Record it, and answer; with a key of its own the answer is stored with the events."""
+    remember = remembered(request, body)
+    receipt = await request.app[LEDGER].act_on_market(stream, command, rows, remember)
+    await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
     talk = receipt.stream.state
     assert isinstance(talk, Conversation)  # noqa: S101 - the stream is a conversation's
-    return talk
-
-
-def _row_of(receipt: Receipt, own: OwnTalk) -> MessageRow:
-    signed = receipt.events[-1]
-    event = signed.event
-    assert isinstance(event, MessagePosted)  # noqa: S101 - just decided
-    sender: Side = event.sender
-    said = (event.message, sender, event.text_id, event.attachments_id)
-    return MessageRow(receipt.stream.position, own.id, *said, None, signed.at)
+    return proven_response(request, body(talk), receipt)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from io import StringIO
+from io import BytesIO, StringIO
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -24,13 +25,30 @@ from eth_account.messages import encode_defunct
 from multidict import CIMultiDict
 from yarl import URL
 
-from api.aether.proof import NotYourWallet, ProofRefused, acting_wallet, proven, warn_if_open
+from api.aether.proof import (
+    LONG_AT_ONCE,
+    LONG_BODIES,
+    SIGNED_BODY,
+    NotYourWallet,
+    ProofRefused,
+    acting_wallet,
+    proven,
+    signed_text,
+    warn_if_open,
+)
 from api.config import Settings
-from api.keys import LEDGER, SETTINGS, TOKENS
+from api.keys import CHALLENGES, LEDGER, SETTINGS, TOKENS
+from api.limits import RateLimited
 from api.routes import Route, register
+from api.signin import MOST_SIGNATURES_EACH, Challenges
+from api.siwx_once import Once
+from api.work_content import room_in_json
+from ledger.errors import Overloaded
 from ledger.values import UnixMs
+from tests.clients.aether_wire import rows
 from tests.contract.callers import Answer
 from tests.contract.kit import MovableClock, Service, serving
+from tests.contract.market_kit import AGENT, market
 from tests.support.chain import account_named
 from tests.support.solana_keys import SolanaKey
 
@@ -106,6 +124,11 @@ async def act(request: web.Request) -> web.Response:
     return web.json_response({"wallet": proof.wallet, "how": proof.how, "bytes": len(body)})
 
 
+async def take_long(request: web.Request) -> web.Response:
+    proof = await acting_wallet(request, None)
+    return web.json_response({"wallet": proof.wallet, "bytes": len(request[SIGNED_BODY])})
+
+
 async def fail(request: web.Request) -> web.Response:
     await proven(request)
     raise RuntimeError("a bug")
@@ -120,6 +143,9 @@ ROUTES: Final = [
     for prefix in ("", "/t/{token}")
     for method, name, handler in (("POST", "act", act), ("GET", "act", act), ("GET", "fail", fail))
 ]
+ROUTES.append(
+    Route("POST", "/test/long", take_long, "", writes=True, long_body=True, errors=ERRORS)
+)
 
 
 def with_routes(app: web.Application) -> None:
@@ -202,6 +228,8 @@ class Signed:
     target: str = "/test/act"
     body: bytes = BODY
     skew_ms: int = 0
+    at: str | None = None
+    """Scheme and authority; by default where the service is asked."""
 
     @property
     def stamp(self) -> str:
@@ -209,7 +237,8 @@ class Signed:
 
     def headers(self, **changes: str) -> dict[str, str]:
         stamp = changes.get("X_Timestamp", self.stamp)
-        text = f"{self.method}:{self.target}:{stamp}:{sha256(self.body).hexdigest()}".encode()
+        at = self.service.url if self.at is None else self.at
+        text = f"{self.method}:{at}{self.target}:{stamp}:{sha256(self.body).hexdigest()}".encode()
         made = {
             "X_Wallet_Address": self.key.address,
             "X_Signature": self.key.words(text),
@@ -407,7 +436,12 @@ async def test_another_form_of_a_used_signature_is_used_too(service: Service) ->
         {"target": "/test/act?"},
         {"target": "/test/act?a=1"},
         {"target": "/test/ac%74"},
-        {"target": "http://127.0.0.1/test/act"},
+        {"target": "/api/test/act"},
+        {"target": "/t/token/test/act"},
+        {"at": ""},
+        {"at": "http://127.0.0.1"},
+        {"at": "http://other.example"},
+        {"at": "//other.example"},
         {"body": BODY + b" "},
         {"body": b""},
     ],
@@ -507,7 +541,8 @@ async def test_a_target_that_is_no_text_is_refused_before_its_signature(service:
     reader, writer = await asyncio.open_connection(host, int(port))
     headers = Signed(service, ANNE, "GET", "/test/proof?a=\udcff", b"")
     stamp = headers.stamp
-    text = f"GET:/test/proof?a=\udcff:{stamp}:{EMPTY}".encode("utf-8", "surrogateescape")
+    target = "http://localhost/test/proof?a=\udcff"
+    text = f"GET:{target}:{stamp}:{EMPTY}".encode("utf-8", "surrogateescape")
     lines = [
         b"GET /test/proof?a=\xff HTTP/1.1",
         b"Host: localhost",
@@ -531,6 +566,258 @@ async def test_a_body_that_is_too_long_is_told_so(service: Service) -> None:
     answer = await call(service, "POST", "/test/act", body, **headers)
 
     assert answer.outcome == (413, "PAYLOAD_TOO_LARGE")
+
+
+# Which service a request is signed for
+
+
+async def ask(service: Service, signed: Signed, host: str, **changes: str) -> tuple[int, str]:
+    """Send a signed request with its method and target to whatever host is named."""
+    headers = signed.headers(Host=host, **changes)
+    data = signed.body or None
+    answer = await call(service, signed.method, signed.target, data, **headers)
+    return (200, "") if answer.status == 200 else answer.outcome
+
+
+@pytest.mark.parametrize("key", [ANNE, EVE], ids=["solana", "evm"])
+@pytest.mark.parametrize(
+    ("host", "at", "good"),
+    [
+        ("shop.example", "http://shop.example", True),
+        ("Shop.Example:80", "http://shop.example", True),
+        ("shop.example:8402", "http://shop.example:8402", True),
+        ("[::1]:80", "http://[::1]", True),
+        ("shop.example:80", "http://shop.example:80", False),
+        ("shop.example:443", "http://shop.example", False),
+        ("shop.example", "https://shop.example", False),
+        ("shop.example", "http://Shop.Example", False),
+        ("shop.example", "http://other.example", False),
+        ("other.example", "http://shop.example", False),
+        ("shop.example/x", "http://shop.example/x", False),
+        ("a b", "http://a b", False),
+    ],
+)
+async def test_without_a_public_url_the_host_that_is_asked_is_signed(
+    service: Service, key: Key, host: str, at: str, *, good: bool
+) -> None:
+    signed = Signed(service, key, "GET", "/test/proof", b"", at=at)
+
+    assert await ask(service, signed, host) == ((200, "") if good else BAD_SIGNATURE)
+
+
+PUBLIC: Final = {
+    "the service has the prefix": ("https://Shop.example:443/a/b", "/a/b", "/a/b"),
+    "a proxy cuts the path off": ("https://Shop.example:443/a/b", "", ""),
+    "a proxy cuts half of it off": ("https://Shop.example:443/a/b", "/b", "/b"),
+}
+
+
+@pytest.mark.parametrize(("public", "prefix", "sent"), PUBLIC.values(), ids=list(PUBLIC))
+async def test_with_a_public_url_only_what_is_signed_for_it_is_taken(
+    tmp_path: Path, public: str, prefix: str, sent: str
+) -> None:
+    def prepare(app: web.Application) -> None:
+        register(app, ROUTES, prefix=prefix)
+
+    async with serving(
+        tmp_path, prepare=prepare, watched=False, public_url=public, path_prefix=prefix
+    ) as service:
+        token = token_of(service, ANNE.address)
+        ours, cut = "https://shop.example", "/a/b".removesuffix(prefix)
+
+        async def outcome(path: str, at: str, host: str = "shop.example") -> tuple[int, str]:
+            """Ask for a path as it arrives behind the proxy, signed below what it cuts off."""
+            signed = Signed(service, ANNE, "GET", sent + path, b"", at=at)
+            return await ask(service, signed, host)
+
+        for path in ("/test/proof", f"/t/{token}/test/proof", "/test/proof?b=%41&a=1+2&b="):
+            assert await outcome(path, ours + cut) == (200, "")
+        for host in ("shop.example:443", "SHOP.example"):
+            assert await outcome("/test/proof", ours + cut, host) == (200, "")
+        for at in (
+            "",
+            "https://shop.example/other",
+            "https://shop.example:443" + cut,
+            "http://shop.example" + cut,
+            "https://other.example" + cut,
+            service.url + cut,
+        ):
+            assert await outcome("/test/proof", at) == BAD_SIGNATURE, at
+        for host in ("other.example", "shop.example:80", "a b", service.url[7:]):
+            assert await outcome("/test/proof", ours + cut, host) == BAD_SIGNATURE, host
+
+
+async def test_the_order_of_a_query_and_its_letters_are_signed_as_they_are_sent(
+    service: Service,
+) -> None:
+    for target in ("/test/act?b=2&a=1", "/test/act?a=%31&b=2", "/test/act?a=1&b=2&"):
+        headers = Signed(service, ANNE, target=target).headers()
+        other = await call(service, "POST", "/test/act?a=1&b=2", BODY, **headers)
+        assert other.outcome == BAD_SIGNATURE
+        assert (await call(service, "POST", target, BODY, **headers)).status == 200
+
+
+@pytest.mark.parametrize("at", ["", "http://localhost", "http://other.example"])
+async def test_a_whole_url_as_the_target_is_no_way_around_the_host(
+    service: Service, at: str
+) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    target = "http://other.example/test/proof"
+    headers = Signed(service, ANNE, "GET", target, b"", at=at).headers()
+    lines = [f"GET {target} HTTP/1.1", "Host: localhost", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert answer.split(b" ", 2)[1] == b"401"
+    assert b"INVALID_SIGNATURE" in answer
+
+
+async def test_the_example_in_the_documents_is_what_is_signed() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "auth.md").read_text("utf-8")
+    pattern = r"^((\w+):(https://.+):(\d+):([0-9a-f]{64}))$"
+    [(example, method, url, stamp, digest)] = re.findall(pattern, text, re.MULTILINE)
+    [body] = re.findall(r"`(\{\"from\".*\})`", text)
+
+    assert digest == sha256(body.encode()).hexdigest()
+    assert signed_text(method, url, stamp, digest) == example.encode()
+    assert json.loads(body)["from"] == ANNE.address
+    assert f"`{ANNE.words(example.encode())}`" in text
+
+
+# How much is remembered, and how long a body may be
+
+
+async def test_a_wallet_that_used_up_its_share_keeps_nobody_else_out(
+    service: Service, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.app[CHALLENGES], "signatures", Once(100, most_each=2))
+    token, before = token_of(service, ANNE.address), clock.offset_ms
+
+    async def asked(key: Key, skew_ms: int) -> Answer:
+        headers = Signed(service, key, skew_ms=skew_ms).headers()
+        return await call(service, "POST", "/test/act", BODY, **headers)
+
+    try:
+        found = [await asked(ANNE, skew) for skew in (0, 1, 2)]
+        others = [await asked(key, 3) for key in (BERT, EVE)]
+        by_token = await call(service, "POST", "/test/act", BODY, Authorization=f"Bearer {token}")
+        clock.offset_ms += 1000 * int(found[2].headers["Retry-After"])
+        later = await asked(ANNE, 0)
+    finally:
+        clock.offset_ms = before
+
+    assert [answer.status for answer in found] == [200, 200, 429]
+    assert found[2].outcome == (429, "RATE_LIMITED")
+    assert 60 <= int(found[2].headers["Retry-After"]) <= 76
+    assert found[2].body["details"] == {"retry_after": int(found[2].headers["Retry-After"])}
+    assert [answer.status for answer in (*others, by_token, later)] == [200] * 4
+
+
+async def test_each_holder_has_a_share_and_the_whole_has_an_end() -> None:
+    once, now = Once(3, most_each=2), UnixMs(1_000_000)
+
+    def use(key: bytes, holder: str, at: UnixMs = now) -> bool:
+        return once.use(key, at + 60_000, at, holder=holder)
+
+    assert [use(b"a", "anne"), use(b"b", "anne"), use(b"a", "anne")] == [True, True, False]
+    with pytest.raises(RateLimited) as refused:
+        use(b"c", "anne")
+    assert use(b"c", "bert")
+    with pytest.raises(Overloaded):
+        use(b"d", "eve")
+    assert not use(b"b", "anne")
+    with pytest.raises(Overloaded):
+        use(b"c2", "anne", UnixMs(now + 60_000 - 1))
+    assert use(b"c2", "anne", UnixMs(now + 1000 * refused.value.retry_after))
+
+
+async def test_the_real_share_is_a_small_part_of_the_whole(service: Service) -> None:
+    used = Challenges().signatures
+    now = service.app[LEDGER].clock()
+    keys = [number.to_bytes(2, "big") for number in range(MOST_SIGNATURES_EACH + 1)]
+
+    assert all(used.use(key, now + 60_000, now, holder="anne") for key in keys[:-1])
+    with pytest.raises(RateLimited):
+        used.use(keys[-1], now + 60_000, now, holder="anne")
+    assert used.use(keys[-1], now + 60_000, now, holder="bert")
+
+
+def long_body(service: Service) -> bytes:
+    """Return a body that is longer than most routes take."""
+    return b"x" * (service.app[SETTINGS].body_max_bytes + 1)
+
+
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_where_a_deliverable_may_come_a_long_body_may_be_signed(
+    service: Service, *, chunked: bool
+) -> None:
+    for body in (BODY, long_body(service), b"x" * room_in_json(service.app[SETTINGS])):
+        headers = Signed(service, ANNE, target="/test/long", body=body).headers()
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        url, data = f"{service.url}/test/long", pieces(body) if chunked else BytesIO(body)
+        async with service.session.post(url, data=data, headers=sent) as response:
+            assert await response.json() == {"wallet": ANNE.address, "bytes": len(body)}
+
+
+async def test_a_long_body_has_an_end_too(service: Service) -> None:
+    body = b"x" * (room_in_json(service.app[SETTINGS]) + 1)
+    headers = Signed(service, ANNE, target="/test/long", body=body).headers()
+
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    url = f"{service.url}/test/long"
+    async with service.session.post(url, data=BytesIO(body), headers=sent) as response:
+        told = await response.json()
+
+    assert (response.status, told["error"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_long_bodies_of_nobody_knows_whom_are_held_a_few_at_a_time(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, prepare=with_routes, watched=False, body_timeout=0.2) as service:
+        places, body = service.app[LONG_BODIES], long_body(service)
+
+        async def outcome(data: bytes) -> tuple[int, str]:
+            signed = Signed(service, ANNE, target="/test/long", body=data)
+            return await ask(service, signed, service.url[7:])
+
+        for _ in range(LONG_AT_ONCE):
+            await places.acquire()
+        full = [await outcome(body), await outcome(BODY)]
+        places.release()
+        forged = Signed(service, ANNE, target="/test/long", body=body)
+        for _ in range(LONG_AT_ONCE + 1):
+            wrong = forged.headers(X_Signature="1" * 64)
+            answer = await call(service, "POST", "/test/long", body, **wrong)
+            assert answer.outcome == BAD_SIGNATURE
+
+        assert full == [(503, "SERVICE_UNAVAILABLE"), (200, "")]
+        assert await outcome(body) == (200, ""), "what was refused gave its place back"
+
+
+async def test_a_long_result_is_delivered_by_a_signed_request(tmp_path: Path) -> None:
+    async with market(tmp_path, "headers") as m:
+        provider = await m.provider()
+        agent_id = await provider.register()
+        talk = await (await m.consumer()).start_conversation(agent_id, "hello")
+        order_id, _ = await m.paid_order(provider, talk)
+        body = {"agentWallet": AGENT.address, "result": "x" * 900_000}
+
+        delivered = await provider.wire.call("POST", f"/orders/{order_id}/deliver", body)
+
+        assert delivered["status"] == "DELIVERED"
+        asked = {"wallet": talk.consumer.wallet.address}
+        found = await talk.consumer.wire.get(f"/conversations/{talk.id}/deliveries", **asked)
+        [ready] = rows(found, "deliveries")
+        assert len(ready["result"]) == 900_000
 
 
 # Acting for a wallet

@@ -266,7 +266,9 @@ class Fuzz:
             path, query, said, wallet = ask.path, ask.query, ask.body, self.world.owner(self.route)
         else:
             order_id = self.world.orders[self.route.path][0]
-            path, query = path_of(self.route.path, order_id), {}
+            own = f"/cursors/{self.world.cursor_for(self.route.path)}"
+            path = path_of(self.route.path, order_id).replace("/cursors/one", own)
+            query: dict[str, object] = {"holder": "fuzz"} if self.route.upgrades else {}
             said = self.world.message(self.route.path, order_id, self.random)
             wallet = account_named(OPERATOR).address.lower()
         app = self.world.service.app

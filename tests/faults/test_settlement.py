@@ -5,14 +5,22 @@ loses money to a repeat; nothing is called failed from silence.
 """
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from api.keys import LEDGER, RUNNER
+from api.workers.settlement import settle_payments
+from ledger.errors import StoreUnavailable
+from ledger.order import Order
+from ledger.solana_wire import signature_of
 from tests.contract.kit import WAIT_SECONDS, Service, serving
 from tests.support.market import MARKET, PAYER, Stall, market_settings, pay
 from tests.support.service import Service as Process
@@ -31,8 +39,10 @@ async def solana() -> AsyncIterator[LocalSolana]:
 
 
 @asynccontextmanager
-async def market(folder: Path, solana: LocalSolana) -> AsyncIterator[tuple[Service, Stall]]:
-    async with serving(folder, **market_settings(solana)) as service:
+async def market(
+    folder: Path, solana: LocalSolana, **settings: object
+) -> AsyncIterator[tuple[Service, Stall]]:
+    async with serving(folder, **market_settings(solana, **settings)) as service:
         yield service, await Stall(service.session, service.url).open()
 
 
@@ -50,6 +60,17 @@ async def handed(stall: Stall) -> list[str]:
         while not found:
             found = await stall.paid()
     return found + await stall.paid()
+
+
+async def proofs_tried(stall: Stall, solana: LocalSolana, order_id: str, times: int) -> None:
+    """Wait until the loop has tried that often to prove that a transfer can never land."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while solana.calls.count("getFirstAvailableBlock") < times:
+            await stall.order(order_id)
+
+
+def signature_in(header: str) -> str:
+    return signature_of(json.loads(base64.b64decode(header))["payload"]["signedTransaction"])
 
 
 def moved(solana: LocalSolana) -> int:
@@ -180,6 +201,142 @@ async def test_a_transfer_that_fails_in_a_block_is_void(
         assert service.kinds(order_id)[-1] == "payment_voided"
         assert (await stall.order(order_id))["status"] == "PENDING"
         assert moved(solana) == 0
+
+
+async def test_a_failure_on_a_fork_is_no_failure(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It failed in a block that is voted for and not final; on the fork that wins, it succeeds."""
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana) as (service, stall):
+        order_id, header = await stall.offer(), pay(solana)
+
+        def rewrite(method: str, answer: dict[str, Any]) -> object:
+            failed = {"slot": 5, "err": "AccountInUse", "confirmationStatus": "confirmed"}
+            if method == "getSignatureStatuses":
+                answer["result"]["value"] = [failed]
+            return answer
+
+        solana.loses, solana.rewrites = True, rewrite
+        status, answer = await stall.accept(order_id, header)
+        before = service.kinds(order_id)[-1]
+        solana.restore()
+        await until(service, lambda: "payment_settled" in service.kinds(order_id))
+
+        assert (status, answer["paymentStatus"], before) == (200, "signed", "payment_authorized")
+        assert "payment_voided" not in service.kinds(order_id)
+        assert (moved(solana), await handed(stall)) == (PRICE, [order_id])
+
+
+async def test_a_node_that_lost_its_old_blocks_voids_nothing_and_an_operator_is_called_once(
+    tmp_path: Path, solana: LocalSolana
+) -> None:
+    with capture_logs() as lines:
+        async with market(tmp_path, solana) as (service, stall):
+            order_id = await stall.offer()
+            # The chain took it; the node was restored later, and has nothing of that time.
+            solana.first_block = solana.slot + 1_000
+            solana.drops_after_submit = True
+            await stall.accept(order_id, pay(solana))
+            solana.drops_after_submit = False
+            solana.expire_blockhash()
+            solana.advance(10_000)
+            await proofs_tried(stall, solana, order_id, 3)
+            unproven = service.kinds(order_id)[-1]
+            # The operator names a node that has all blocks.
+            solana.restore()
+            await until(service, lambda: "payment_settled" in service.kinds(order_id))
+
+            assert (unproven, moved(solana)) == ("payment_authorized", PRICE)
+            assert await handed(stall) == [order_id]
+    told = [line for line in lines if "lacks the blocks" in line["event"]]
+    assert [line["log_level"] for line in told] == ["warning"]
+
+
+@pytest.mark.parametrize("code", [-32602, -32603, -32005])
+async def test_a_transfer_that_the_node_chokes_on_keeps_no_other_from_being_settled(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana) as (service, stall):
+        bad, good = await stall.offer(), await stall.offer(3.0)
+        header = pay(solana)
+        solana.refuses[signature_in(header)] = code
+        _, answer = await stall.accept(bad, header)
+        solana.loses = True
+        await stall.accept(good, pay(solana, 3.0))
+        solana.loses = False
+        await until(service, lambda: "payment_settled" in service.kinds(good))
+
+        assert answer["paymentStatus"] == "signed"
+        assert service.kinds(bad)[-1] == "payment_authorized"
+        assert moved(solana) == 3_000_000
+
+
+async def test_a_transfer_that_no_node_wants_is_void_when_its_time_is_over(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana) as (service, stall):
+        order_id, header = await stall.offer(), pay(solana)
+        solana.refuses[signature_in(header)] = -32602
+        await stall.accept(order_id, header)
+        unproven = service.kinds(order_id)
+        solana.expire_blockhash()
+        solana.advance(400)
+        await until(service, lambda: "payment_voided" in service.kinds(order_id))
+        _, paid = await stall.accept(order_id, pay(solana))
+
+        assert unproven[-1] == "payment_authorized"
+        assert (paid["status"], moved(solana)) == ("PAID", PRICE)
+
+
+@pytest.mark.parametrize("error", [KeyError("a fault of ours"), StoreUnavailable("a full disk")])
+async def test_a_fault_with_one_order_keeps_no_other_from_being_settled(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana) as (service, stall):
+        bad, good = await stall.offer(), await stall.offer(3.0)
+        solana.loses = True
+        await stall.accept(bad, pay(solana))
+        await stall.accept(good, pay(solana, 3.0))
+        order = service.app[LEDGER].order
+
+        async def failing(order_id: str) -> Order | None:
+            if order_id == bad:
+                raise error
+            return await order(order_id)
+
+        monkeypatch.setattr(service.app[LEDGER], "order", failing)
+        solana.restore()
+        await until(service, lambda: "payment_settled" in service.kinds(good))
+
+        assert moved(solana) == 3_000_000
+
+
+async def test_a_silent_node_ends_the_round(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana, loop_interval=60) as (service, stall):
+        solana.loses = True
+        for price in (2.01, 3.0, 4.0):
+            await stall.accept(await stall.offer(price), pay(solana, price))
+        solana.calls.clear()
+
+        solana.drops_after_submit = True
+        await settle_payments(service.app)
+        assert solana.calls.count("getSignatureStatuses") == 1
+
+        # Nonsense may be about one transfer alone, until there is too much of it.
+        solana.rewrites = lambda _, _answer: "nonsense"
+        rounds = []
+        for _ in range(3):
+            with capture_logs() as lines:
+                await settle_payments(service.app)
+            rounds.append([line["event"] for line in lines].count("settlement waits"))
+        assert rounds == [3, 2, 1]
 
 
 async def test_a_transfer_that_can_never_be_taken_is_void_and_not_before_that_is_proven(

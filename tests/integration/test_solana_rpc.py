@@ -7,7 +7,9 @@ import pytest
 import pytest_asyncio
 
 from ledger.errors import ChainUnavailable, Misconfigured
+from ledger.solana_node import is_silence
 from ledger.solana_rpc import (
+    BLOCKHASH_SLOTS,
     LAG_SLOTS,
     Failed,
     Landed,
@@ -125,14 +127,14 @@ async def test_a_failure_in_a_block_is_a_failure_once_the_block_stays(
     solana: LocalSolana, rpc: SolanaRpc
 ) -> None:
     solana.skips_preflight = True
-    solana.finality = "processed"
     landed_at = solana.slot
     sent = await rpc.send(payment(solana, HELD + 1))
     assert isinstance(sent, Submitted)
     reason = '{"InstructionError":[0,{"Custom":1}]}'
 
-    assert await rpc.status(sent.signature) == Unknown(solana.slot, failing=reason)
-    solana.finality = "confirmed"
+    for solana.finality in ("processed", "confirmed"):
+        assert await rpc.status(sent.signature) == Unknown(solana.slot, failing=reason)
+    solana.finality = "finalized"
     assert await rpc.status(sent.signature) == Failed(reason, landed_at)
 
     assert solana.balance(RECIPIENT) == 0
@@ -166,6 +168,39 @@ async def test_an_error_of_the_node_is_unknown(solana: LocalSolana, rpc: SolanaR
     assert error.details["rpc_code"] == -32603
     await is_unavailable(rpc.status("1" * 64), "rpc_error")
     await is_unavailable(rpc.is_blockhash_valid(solana.blockhash), "rpc_error")
+
+
+@pytest.mark.parametrize("code", [-32602, -32002, -32006, -32013, -32015, -32000])
+async def test_a_transaction_that_the_node_does_not_want_was_not_submitted(
+    solana: LocalSolana, rpc: SolanaRpc, code: int
+) -> None:
+    transaction = payment(solana)
+    solana.refuses[signature_of(transaction)] = code
+
+    refused = await rpc.send(transaction)
+
+    assert refused == NotSubmitted(f"error {code}: invalid transaction", "other")
+
+
+@pytest.mark.parametrize("code", [-32603, -32601, -32600, -32004, -32005, -32014, -32016, 429])
+async def test_what_the_node_says_of_itself_is_unknown(
+    solana: LocalSolana, rpc: SolanaRpc, code: int
+) -> None:
+    transaction = payment(solana)
+    solana.refuses[signature_of(transaction)] = code
+
+    with pytest.raises(ChainUnavailable) as caught:
+        await rpc.send(transaction)
+
+    assert caught.value.details["rpc_code"] == code
+    assert not is_silence(caught.value)
+
+
+async def test_an_error_without_a_number_is_unknown(solana: LocalSolana, rpc: SolanaRpc) -> None:
+    error = {"message": "no"}
+    solana.rewrites = lambda _, answer: {"jsonrpc": "2.0", "id": answer["id"], "error": error}
+
+    await is_unavailable(rpc.send(payment(solana)), "rpc_error")
 
 
 async def test_a_node_that_is_behind_asks_for_fewer_calls(
@@ -227,6 +262,8 @@ async def test_after_failures_in_a_row_the_node_is_left_alone(
             await rpc.slot()
 
     assert len(solana.calls) < 8
+    resting = await is_unavailable(rpc.slot(), "resting")
+    assert is_silence(resting)
 
 
 async def test_the_network_is_recognised() -> None:
@@ -247,7 +284,7 @@ async def test_a_payment_that_was_lost_is_void_once_it_is_proven(
     assert await rpc.send(transaction) == Submitted(signature)
 
     async def is_void() -> bool:
-        return await rpc.can_never_land(signature, blockhash, seen_at_slot=seen_at)
+        return await rpc.chance_to_land(signature, blockhash, seen_at_slot=seen_at) == "none"
 
     assert not await is_void()
     # No final block has the blockhash yet: that looks as if it were too old, and is not.
@@ -278,7 +315,63 @@ async def test_what_landed_is_never_void(solana: LocalSolana, rpc: SolanaRpc) ->
     solana.restore()
     solana.expire_blockhash()
 
-    assert not await rpc.can_never_land(signature, blockhash, seen_at_slot=seen_at)
+    assert await rpc.chance_to_land(signature, blockhash, seen_at_slot=seen_at) == "open"
+
+
+async def test_a_node_without_the_old_blocks_proves_nothing(
+    solana: LocalSolana, rpc: SolanaRpc
+) -> None:
+    transaction, seen_at, blockhash = payment(solana), await rpc.slot(), solana.blockhash
+    signature = signature_of(transaction)
+    await rpc.send(transaction)
+    solana.expire_blockhash()
+    solana.advance(10_000)
+
+    async def chance() -> str:
+        return await rpc.chance_to_land(signature, blockhash, seen_at_slot=seen_at)
+
+    # It looks as if it had never landed, and it has.
+    solana.first_block = solana.slot - 1_000
+    assert isinstance(await rpc.status(signature), Unknown)
+    assert await chance() == "no_history"
+    solana.restore()
+    assert await chance() == "open"
+
+
+@pytest.mark.parametrize(
+    ("older", "chance"), [(BLOCKHASH_SLOTS, "none"), (BLOCKHASH_SLOTS - 1, "no_history")]
+)
+async def test_the_blocks_have_to_be_there_for_as_long_as_the_blockhash_may_have_been(
+    solana: LocalSolana, rpc: SolanaRpc, older: int, chance: str
+) -> None:
+    """Its payer may have sent it before anybody asked here."""
+    transaction, seen_at, blockhash = payment(solana), await rpc.slot(), solana.blockhash
+    signature = signature_of(transaction)
+    solana.expire_blockhash()
+    solana.first_block = seen_at - older
+
+    assert await rpc.chance_to_land(signature, blockhash, seen_at_slot=seen_at) == chance
+
+
+async def test_a_node_that_does_not_tell_its_oldest_block_proves_nothing(
+    solana: LocalSolana, rpc: SolanaRpc
+) -> None:
+    transaction, seen_at, blockhash = payment(solana), await rpc.slot(), solana.blockhash
+    signature, code = signature_of(transaction), -32601
+    solana.expire_blockhash()
+
+    def rewrite(method: str, answer: dict[str, object]) -> object:
+        error = {"code": code, "message": "Method not found"}
+        return {"id": answer["id"], "error": error} if method.startswith("getFirst") else answer
+
+    solana.rewrites = rewrite
+
+    async def chance() -> str:
+        return await rpc.chance_to_land(signature, blockhash, seen_at_slot=seen_at)
+
+    assert await chance() == "no_history"
+    code = -32603
+    await is_unavailable(chance(), "rpc_error")
 
 
 async def test_a_failed_payment_has_its_own_word(solana: LocalSolana, rpc: SolanaRpc) -> None:
@@ -287,8 +380,8 @@ async def test_a_failed_payment_has_its_own_word(solana: LocalSolana, rpc: Solan
     solana.skips_preflight = True
     await rpc.send(transaction)
     solana.expire_blockhash()
-    for solana.finality in ("processed", "finalized"):
-        assert not await rpc.can_never_land(signature, blockhash, seen_at_slot=seen_at)
+    for solana.finality in ("processed", "confirmed", "finalized"):
+        assert await rpc.chance_to_land(signature, blockhash, seen_at_slot=seen_at) == "open"
 
     assert isinstance(await rpc.status(signature), Failed)
 

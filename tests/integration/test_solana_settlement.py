@@ -10,6 +10,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 from solders.token import ID as TOKEN
 
+from ledger.errors import PaymentRefused
 from ledger.market_money import PaymentMethod, due_micros, split
 from ledger.solana_rpc import Landed, SolanaRpc, Submitted
 from ledger.spl import read_header, verify_transfer
@@ -29,6 +30,7 @@ from tests.support.solana import (
 CLIENT, OTHER = wallet_named("client"), wallet_named("other")
 OWNER = str(CLIENT.pubkey())
 RECIPIENT = str(wallet_named("shop").pubkey())
+MEMO = "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr"
 HELD = 100_000_000
 PRICE = 2_010_000
 
@@ -103,6 +105,25 @@ async def test_the_recipients_account_may_be_made_on_the_way(
 
     assert isinstance(await rpc.status(paid.signature), Landed)
     assert solana.balance(recipient) == PRICE
+
+
+async def test_a_transfer_among_very_many_instructions_is_refused_before_it_is_recorded(
+    solana: LocalSolana, rpc: SolanaRpc
+) -> None:
+    """Whoever signs it, nodes do not take it: it would stay open for nothing."""
+    pays = transfer(token_account(OWNER), token_account(RECIPIENT), OWNER, PRICE)
+    notes = [
+        Instruction(Pubkey.from_string(MEMO), str(number).encode(), []) for number in range(16)
+    ]
+
+    with pytest.raises(PaymentRefused) as caught:
+        await settle(rpc, signed([CLIENT], solana.blockhash, *notes, pays), PRICE)
+    assert caught.value.details == {"reason": "instructions"}
+
+    # The machine of the tests has the rules of payments, and not the programs for memos.
+    sixteen = signed([CLIENT], solana.blockhash, *notes[:15], pays)
+    paid = verify_transfer(sixteen, mint=USDC, recipient_wallet=RECIPIENT, due_micros=PRICE)
+    assert paid.amount == PRICE
 
 
 async def test_another_may_pay_the_fee(solana: LocalSolana, rpc: SolanaRpc) -> None:

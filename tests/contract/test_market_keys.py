@@ -1,0 +1,76 @@
+"""`Idempotency-Key` on the marketplace: the first answer, also after a restart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.kit import Service, serving
+from tests.support.market import AGENT, CLIENT, Stall, market_settings
+
+KEY = {"Idempotency-Key": "once-and-for-all"}
+
+
+async def keyed(
+    service: Service, path: str, body: dict[str, Any], **headers: str
+) -> tuple[int, dict[str, Any], bool]:
+    async with service.session.post(
+        service.url + path, json=body, headers={**KEY, **headers}
+    ) as response:
+        return response.status, await response.json(), "Idempotency-Replayed" in response.headers
+
+
+def requests_of(stall: Stall, order_id: str) -> dict[str, dict[str, Any]]:
+    """Return one good request per route that records something without a payment."""
+    return {
+        "/conversations": {
+            "agentId": stall.agent,
+            "clientWallet": CLIENT,
+            "initialMessage": "again",
+            "attachments": [1.5, {"a": None}],
+        },
+        f"/conversations/{stall.talk}/messages": {"from": CLIENT, "message": "hello"},
+        "/orders": {
+            "conversationId": stall.talk,
+            "agentWallet": AGENT,
+            "description": "a page",
+            "price": 0.3,
+            "deliveryTime": 5,
+        },
+        f"/orders/{order_id}/counter-offer": {
+            "clientWallet": CLIENT,
+            "price": 0.1,
+            "message": "less",
+        },
+        f"/orders/{order_id}/cancel": {"wallet": AGENT},
+    }
+
+
+async def test_a_repeat_gets_the_first_answer_also_after_a_restart(tmp_path: Path) -> None:
+    async with serving(tmp_path, **market_settings()) as service:
+        stall = await Stall(service.session, service.url).open()
+        order_id = await stall.offer()
+        asked = requests_of(stall, order_id)
+        first = {path: await keyed(service, path, body) for path, body in asked.items()}
+        size = service.position
+    async with serving(tmp_path, **market_settings()) as service:
+        again = {path: await keyed(service, path, body) for path, body in asked.items()}
+
+        assert service.position == size
+    for path, (status, body, replayed) in again.items():
+        body.pop("ledger")
+        first[path][1].pop("ledger")
+        assert (status, replayed) == (200, True), path
+        assert (first[path][0], first[path][1]) == (200, body), path
+
+
+@pytest.mark.parametrize("path", ["/conversations", "/orders"])
+async def test_a_key_is_good_for_one_request(tmp_path: Path, path: str) -> None:
+    async with serving(tmp_path, **market_settings()) as service:
+        stall = await Stall(service.session, service.url).open()
+        asked = requests_of(stall, await stall.offer())[path]
+        await keyed(service, path, asked)
+        other = {**asked, "description": "another", "initialMessage": "another"}
+        status, refused, _ = await keyed(service, path, other)
+
+        assert (status, refused["error"]) == (422, "IDEMPOTENCY_KEY_REUSED")

@@ -354,7 +354,7 @@ async def test_a_route_answers_anything_as_it_is_described(world: World, route: 
     fuzz = Fuzz(world, route)
 
     await asyncio.to_thread(fuzz.run)
-    if route.path.startswith("/v1/work/") or route in MARKET_ROUTES:
+    if route.path.startswith("/v1/work/") or route in MARKET_ROUTES or route.upgrades:
         await asyncio.to_thread(fuzz.plain)
 
     print(f"seed {SEED}: {dict(sorted(fuzz.statuses.items()))}")  # noqa: T201 - names the run

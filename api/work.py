@@ -201,8 +201,11 @@ async def _order(request: web.Request) -> Order:
     """Return the order that the path names, if it is one for this caller."""
     app, order_id = request.app, request.match_info["order_id"]
     order = await app[LEDGER].order(order_id) if is_order_id(order_id) else None
-    own = order is not None and (
-        Role.OPERATOR in request[CALLER].roles or order.terms.service in app[CATALOG].external
+    # On the marketplace the agent does the work, and its own route says in which form.
+    own = (
+        order is not None
+        and order.deal is None
+        and (Role.OPERATOR in request[CALLER].roles or order.terms.service in app[CATALOG].external)
     )
     if order is None or not own:
         raise NotFound("no order has this id")

@@ -11,9 +11,11 @@ from ledger.entry import SignedEvent
 from ledger.market import Conversation, EraseWords, evolve_conversation
 from ledger.service import Ledger
 from ledger.values import conversation_stream
+from tests.contract.callers import OPERATOR, signed_in
 from tests.contract.kit import serving
 from tests.contract.market_doors import furnished
 from tests.contract.market_kit import market
+from tests.support.chain import account_named
 from tests.support.market import CLIENT, Stall, market_settings
 
 MESSAGES = 60
@@ -94,3 +96,13 @@ def _folded(ledger: Ledger, stream: str) -> Conversation:
         talk = evolve_conversation(talk, placed.signed)
     assert talk is not None
     return talk
+
+
+async def test_a_worker_takes_no_order_of_the_marketplace(tmp_path: Path) -> None:
+    """Its agent delivers, as JSON: the list of deliveries could not show anything else."""
+    async with market(tmp_path, "credentials", operators=account_named(OPERATOR).address) as m:
+        order_id = (await furnished(m)).orders["deliver"]
+        operator = await signed_in(m.service, OPERATOR)
+        for act in ("start", "deliverable"):
+            answer = await operator.post(f"/v1/work/{order_id}/{act}", {"content": "no JSON"})
+            assert (answer.status, answer.body["error"]) == (404, "ORDER_NOT_FOUND")

@@ -265,7 +265,7 @@ class Fuzz:
             _, ask = self.world.opening(self.route)
             path, query, said, wallet = ask.path, ask.query, ask.body, self.world.owner(self.route)
         else:
-            order_id = self.world.orders[self.route.path][0]
+            order_id = self.world.orders.get(self.route.path, self.world.orders[READ])[0]
             own = f"/cursors/{self.world.cursor_for(self.route.path)}"
             path = path_of(self.route.path, order_id).replace("/cursors/one", own)
             query: dict[str, object] = {"holder": "fuzz"} if self.route.upgrades else {}

@@ -21,6 +21,7 @@ SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS answers (
         request_id BLOB PRIMARY KEY, stream TEXT NOT NULL, fingerprint BLOB NOT NULL,
         body BLOB NOT NULL, position INTEGER NOT NULL) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS answers_of ON answers (stream)",
     # A belt, not the proof: the signed tree is the proof.
     """CREATE TRIGGER IF NOT EXISTS stored_events_no_update BEFORE UPDATE ON stored_events
         BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
@@ -36,6 +37,8 @@ ERASE_CONTENT: Final = "DELETE FROM content WHERE content_id=? AND stream=?"
 INSERT_ANSWER: Final = (
     "INSERT INTO answers (request_id, stream, fingerprint, body, position) VALUES (?,?,?,?,?)"
 )
+ANSWERS_OF: Final = "SELECT request_id, body FROM answers WHERE stream=?"
+WIPE_ANSWER: Final = "UPDATE answers SET body=? WHERE request_id=?"
 INSERT_CONTENT: Final = (
     "INSERT INTO content (content_id, stream, field, salt, value) VALUES (?,?,?,?,?)"
 )

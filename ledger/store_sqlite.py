@@ -17,9 +17,11 @@ from eventsourcing.sqlite import (
     SQLiteDatastore,
 )
 
+from ledger.answers import without_words
 from ledger.entry import SignedEvent
 from ledger.money import TransferId
 from ledger.schema import (
+    ANSWERS_OF,
     ERASE_CONTENT,
     INSERT_ANSWER,
     INSERT_CLAIM,
@@ -27,6 +29,7 @@ from ledger.schema import (
     SCHEMA,
     UPSERT_FRONTIER,
     UPSERT_TILE,
+    WIPE_ANSWER,
 )
 from ledger.tiles import Growth
 from ledger.values import stream_key
@@ -191,6 +194,15 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
         c.executemany(INSERT_ANSWER, answers)
     if erased:
         c.executemany(ERASE_CONTENT, erased)
+        _wipe_answers(c, {stream for _, stream in erased})
+
+
+def _wipe_answers(c: SQLiteCursor, streams: Iterable[str]) -> None:
+    """Take the erased words out of the answers that are kept for repeats."""
+    for stream in streams:
+        c.execute(ANSWERS_OF, (stream,))
+        rows = c.fetchall()
+        c.executemany(WIPE_ANSWER, [(without_words(row[1]), row[0]) for row in rows])
 
 
 def _insert_tree(c: SQLiteCursor, rows: Growth) -> None:

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.contract.callers import OPERATOR, signed_in
 from tests.contract.kit import Service, serving
+from tests.support.chain import account_named
 from tests.support.market import AGENT, CLIENT, Stall, market_settings
 
+OPERATOR_WALLET = account_named(OPERATOR).address
 KEY = {"Idempotency-Key": "once-and-for-all"}
 
 
@@ -74,3 +77,39 @@ async def test_a_key_is_good_for_one_request(tmp_path: Path, path: str) -> None:
         status, refused, _ = await keyed(service, path, other)
 
         assert (status, refused["error"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+
+
+async def test_words_that_were_erased_are_in_no_stored_answer_either(tmp_path: Path) -> None:
+    """A repeat gets the first answer without them, in the form that it had."""
+    words = "the words to be erased"
+    async with serving(tmp_path, **market_settings(), operators=OPERATOR_WALLET) as service:
+        stall = await Stall(service.session, service.url).open()
+        asked = {
+            f"/conversations/{stall.talk}/messages": {
+                "from": CLIENT,
+                "message": words,
+                "attachments": [words],
+            },
+            "/orders": {
+                "conversationId": stall.talk,
+                "agentWallet": AGENT,
+                "description": words,
+                "price": 0.3,
+                "deliveryTime": 5,
+            },
+        }
+        first = {path: await keyed(service, path, body) for path, body in asked.items()}
+        order_id = first["/orders"][1]["id"]
+        await stall.done("POST", f"/orders/{order_id}/cancel", {"wallet": AGENT})
+        operator = await signed_in(service, OPERATOR)
+        for path in (f"/v1/conversations/{stall.talk}/erase", f"/v1/orders/{order_id}/erase"):
+            assert (await operator.post(path, {"reason": "request"})).status == 200
+        again = {path: await keyed(service, path, body) for path, body in asked.items()}
+        history = await stall.done("GET", f"/conversations/{stall.talk}/messages")
+    held = (tmp_path / "data" / "ledger.db").read_bytes()
+
+    assert words.encode() not in held
+    assert words not in str(history)
+    for path, (status, body, replayed) in again.items():
+        assert (status, replayed, body["id"]) == (200, True, first[path][1]["id"])
+        assert words not in str(body)

@@ -274,9 +274,10 @@ async def test_a_quote_made_while_the_chain_was_silent_gets_what_is_later_by_the
         proxy.cut()
         shop.pay(payer)
         # By this clock the one quote is older than every block here, the other one newer.
-        clock.offset_ms = (chain.head_time() - int(time.time()) - 5) * 1000
+        # Both by far more than a slow machine needs in between.
+        clock.offset_ms = (chain.head_time() - int(time.time()) - 60) * 1000
         before = await shop.quote(honest)
-        clock.offset_ms += 60_000
+        clock.offset_ms += 180_000
         after = await shop.quote(payer)
         shop.pay(honest)
         proxy.restore()

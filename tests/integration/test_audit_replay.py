@@ -92,7 +92,10 @@ def test_findings_end_with_1_and_are_named(
     files: LedgerFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with sqlite3.connect(files.database) as db:
-        db.execute("DELETE FROM claims WHERE position=(SELECT max(position) FROM claims)")
+        db.execute(
+            "DELETE FROM claims WHERE position=(SELECT max(position) FROM claims"
+            " WHERE chain LIKE 'eip155:%')"
+        )
 
     assert replay(files) == 1
 

@@ -50,7 +50,7 @@ HARMLESS_PROGRAMS = frozenset(
 )
 CREATES_ACCOUNT = (b"", b"\0", b"\1")
 ADVANCES_NONCE = (4).to_bytes(4, "little")
-TRANSFER, TRANSFER_CHECKED = 3, 12
+_TRANSFER, _TRANSFER_CHECKED = 3, 12
 MAX_INSTRUCTIONS = 16
 """Wallets add a few to the transfer. Nodes take no transaction of very many, whoever signed it."""
 
@@ -148,8 +148,8 @@ def _is_harmless(call: SolanaInstruction) -> bool:
 
 def _transfer(call: SolanaInstruction, mint: bytes) -> tuple[bytes, bytes, bytes, int, bool]:
     """Return source, destination, authority, amount, and whether the mint is named."""
-    code, checked = call.data[:1], call.data[:1] == bytes([TRANSFER_CHECKED])
-    if not checked and code != bytes([TRANSFER]):
+    code, checked = call.data[:1], call.data[:1] == bytes([_TRANSFER_CHECKED])
+    if not checked and code != bytes([_TRANSFER]):
         raise _refused("instruction", "of the token program, only Transfer and TransferChecked do")
     accounts = list(call.accounts)
     if len(accounts) > 3 + checked:

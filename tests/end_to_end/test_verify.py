@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -97,6 +99,23 @@ def saved(folder: Path, data: bytes) -> str:
     path = folder / "evidence.zip"
     path.write_bytes(data)
     return str(path)
+
+
+def bound(node: ast.stmt) -> list[str]:
+    """Return the names that a statement binds where it stands."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    names = (part for target in targets for part in ast.walk(target))
+    return [part.id for part in names if isinstance(part, ast.Name)]
+
+
+def test_no_name_of_one_part_is_that_of_another() -> None:
+    """The parts are joined into one module: the later one would win, for both."""
+    names = Counter(name for node in ast.parse(verifier_source()).body for name in bound(node))
+
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 # As its readers run it

@@ -86,6 +86,10 @@ class Once:
         """Return an answer in memory, or None."""
         return self._recent.get(request_id)
 
+    def forget(self) -> None:
+        """Drop the answers in memory: words that are erased now may stand in them."""
+        self._recent.clear()
+
     def keep(self, request_id: bytes, answer: Recent) -> None:
         """Keep an answer, and forget the oldest of too many."""
         self._recent[request_id] = answer

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from api.answers import proven_response
 from api.body import read_model
+from api.idempotency import ONCE
 from api.ivxp.models import Message
 from api.ivxp.responses import LedgerBlock
 from api.keys import LEDGER, RUNNER
@@ -68,6 +69,7 @@ async def _erase(request: web.Request, stream: str, missing: str) -> web.Respons
     command = EraseWords(tuple(now), said.reason, ledger.clock())
     receipt = await ledger.act_on_market(stream, command)
     await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
+    request.app[ONCE].forget()
     body: dict[str, object] = {"erased": now, "left": len(set(held) - erased - set(now))}
     return proven_response(request, body, receipt)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from api.answers import json_response, proven_response
 from api.auth import CALLER
 from api.body import parse_json, read_body, read_model, validated
+from api.idempotency import ONCE
 from api.ivxp.models import Hex32, Message, Statement
 from api.ivxp.parties import known_order
 from api.ivxp.responses import LedgerBlock
@@ -126,6 +127,7 @@ async def post_erase(request: web.Request) -> web.Response:
     if said.fields is not None and not set(said.fields) <= set(held.values()):
         raise InvalidInput("fields: the order has no such content", details={"field": "fields"})
     command = EraseContent(tuple(wanted), said.reason, ledger.clock())
+    request.app[ONCE].forget()
     return await record(
         request,
         order.id,

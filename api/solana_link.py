@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
@@ -23,6 +23,8 @@ class SolanaLink:
 
     rpc: SolanaRpc | None
     known: bool = False
+    rests: dict[str, float] = field(default_factory=dict)
+    """Until when, by the clock of the event loop, a transfer is not looked at again."""
 
 
 SOLANA: Final = web.AppKey("solana", SolanaLink)

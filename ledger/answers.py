@@ -1,4 +1,4 @@
-"""Stored answers and erasure: what an answer repeats of people's words goes with them. Pure."""
+"""Stored answers and erasure: what an answer repeats of erased words goes with them. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ from typing import Final
 
 import orjson
 
-_MARK: Final = "conversationId"
-"""Every object of the marketplace that holds anybody's words has this member."""
-_TEXTS: Final = ("message", "content", "description")
-_REST: Final = ("attachments",)
+_TEXTS: Final = frozenset({"message", "content", "description"})
+_JSON: Final = frozenset({"attachments"})
 
 
-def without_words(body: bytes) -> bytes:
-    """Return a stored answer as it reads once the words in it were erased; others as they are."""
-    return orjson.dumps(_wiped(orjson.loads(body)))
+def sign_of(field: str, value: bytes) -> bytes:
+    """Return what stands in every answer that repeats this content, as it is written there."""
+    return value if field in _JSON else orjson.dumps(value.decode())
 
 
-def _wiped(value: object) -> object:
+def without(body: bytes, field: str, value: bytes) -> bytes:
+    """Return a stored answer without one erased value; everything else in it stays.
+
+    Texts become empty, as a reader is shown them from then on; other JSON is left out.
+    """
+    gone: object = orjson.loads(value) if field in _JSON else value.decode()
+    return orjson.dumps(_wiped(orjson.loads(body), gone))
+
+
+def _wiped(value: object, gone: object) -> object:
     if isinstance(value, list):
-        return [_wiped(each) for each in value]
+        return [_wiped(each, gone) for each in value]
     if not isinstance(value, dict):
         return value
-    wiped = {name: _wiped(each) for name, each in value.items()}
-    if _MARK not in wiped:
-        return wiped
-    texts = {name: "" for name in _TEXTS if isinstance(wiped.get(name), str)}
-    return {name: each for name, each in {**wiped, **texts}.items() if name not in _REST}
+    return {
+        name: "" if name in _TEXTS and each == gone else _wiped(each, gone)
+        for name, each in value.items()
+        if not (name in _JSON and each == gone)
+    }

@@ -37,7 +37,11 @@ ERASE_CONTENT: Final = "DELETE FROM content WHERE content_id=? AND stream=?"
 INSERT_ANSWER: Final = (
     "INSERT INTO answers (request_id, stream, fingerprint, body, position) VALUES (?,?,?,?,?)"
 )
-ANSWERS_OF: Final = "SELECT request_id, body FROM answers WHERE stream=?"
+ANSWERS_WITH: Final = "SELECT request_id, body FROM answers WHERE stream=? AND instr(body, ?) > 0"
+WORDS_OF: Final = (
+    # A deliverable has no salt, and no answer repeats it.
+    "SELECT field, value FROM content WHERE content_id=? AND stream=? AND length(salt) > 0"
+)
 WIPE_ANSWER: Final = "UPDATE answers SET body=? WHERE request_id=?"
 INSERT_CONTENT: Final = (
     "INSERT INTO content (content_id, stream, field, salt, value) VALUES (?,?,?,?,?)"

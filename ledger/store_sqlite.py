@@ -17,11 +17,11 @@ from eventsourcing.sqlite import (
     SQLiteDatastore,
 )
 
-from ledger.answers import without_words
+from ledger.answers import sign_of, without
 from ledger.entry import SignedEvent
 from ledger.money import TransferId
 from ledger.schema import (
-    ANSWERS_OF,
+    ANSWERS_WITH,
     ERASE_CONTENT,
     INSERT_ANSWER,
     INSERT_CLAIM,
@@ -30,6 +30,7 @@ from ledger.schema import (
     UPSERT_FRONTIER,
     UPSERT_TILE,
     WIPE_ANSWER,
+    WORDS_OF,
 )
 from ledger.tiles import Growth
 from ledger.values import stream_key
@@ -193,16 +194,18 @@ def _insert_rows(c: SQLiteCursor, groups: Iterable[Group], first: int) -> None:
     if answers:
         c.executemany(INSERT_ANSWER, answers)
     if erased:
+        _wipe_answers(c, erased)
         c.executemany(ERASE_CONTENT, erased)
-        _wipe_answers(c, {stream for _, stream in erased})
 
 
-def _wipe_answers(c: SQLiteCursor, streams: Iterable[str]) -> None:
-    """Take the erased words out of the answers that are kept for repeats."""
-    for stream in streams:
-        c.execute(ANSWERS_OF, (stream,))
-        rows = c.fetchall()
-        c.executemany(WIPE_ANSWER, [(without_words(row[1]), row[0]) for row in rows])
+def _wipe_answers(c: SQLiteCursor, erased: Iterable[tuple[str, str]]) -> None:
+    """Take words out of the answers that are kept for repeats, before they are erased."""
+    for content_id, stream in erased:
+        c.execute(WORDS_OF, (content_id, stream))
+        for field, value in c.fetchall():
+            c.execute(ANSWERS_WITH, (stream, sign_of(field, value)))
+            rows = c.fetchall()
+            c.executemany(WIPE_ANSWER, [(without(row[1], field, value), row[0]) for row in rows])
 
 
 def _insert_tree(c: SQLiteCursor, rows: Growth) -> None:

@@ -23,6 +23,9 @@ from projections.work import WorkKind
 ANSWER_SECONDS: Final = 15.0
 """How long an accepting client is kept waiting for the chain."""
 LOOK_SECONDS: Final = 0.5
+REST_SHARE: Final = 10
+MOST_REST_SECONDS: Final = 60.0
+"""Between two looks at a transfer lies a tenth of its age, up to a minute."""
 
 _warned: Final[WeakKeyDictionary[SolanaRpc, set[str]]] = WeakKeyDictionary()
 """The payments of which the log has said that this node cannot tell what became of them."""
@@ -31,11 +34,21 @@ _log = structlog.get_logger(__name__)
 
 
 async def settle_payments(app: web.Application) -> None:
-    """Look once at every transfer that is still to settle, unless the node is silent."""
-    if app[SOLANA].rpc is None:
+    """Look at the transfers that are still to settle, unless the node is silent.
+
+    The older one is, the longer it rests: what can never be told must not delay what is new.
+    """
+    link, now = app[SOLANA], asyncio.get_running_loop().time()
+    if link.rpc is None:
         return
+    link.rests = {signature: until for signature, until in link.rests.items() if until > now}
     for page in app[VIEWS].all_work(WorkKind.SETTLEMENT):
         for work in page:
+            if work.key in link.rests:
+                continue
+            age = max(0, app[LEDGER].clock() - work.since_ms) / 1000
+            # Before the look: also what the node does not answer on rests.
+            link.rests[work.key] = now + min(MOST_REST_SECONDS, age / REST_SHARE)
             if not await _looked(app, work.order_id):
                 return
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from api.keys import LEDGER
+from ledger.market_events import MessagePosted
 from tests.contract.callers import OPERATOR, signed_in
 from tests.contract.kit import Service, serving
 from tests.support.chain import account_named
@@ -113,3 +115,33 @@ async def test_words_that_were_erased_are_in_no_stored_answer_either(tmp_path: P
     for path, (status, body, replayed) in again.items():
         assert (status, replayed, body["id"]) == (200, True, first[path][1]["id"])
         assert words not in str(body)
+
+
+async def test_only_what_was_erased_leaves_the_answers(tmp_path: Path) -> None:
+    """Of two messages one is erased; the other one's answer stays whole. In memory, too."""
+    async with serving(tmp_path, **market_settings(), operators=OPERATOR_WALLET) as service:
+        stall = await Stall(service.session, service.url).open()
+        path = f"/conversations/{stall.talk}/messages"
+        texts = {key: {"from": CLIENT, "message": f"words of {key}"} for key in ("one", "two")}
+        for key, body in texts.items():
+            await keyed(service, path, body, **{"Idempotency-Key": key})
+        profile = {"name": "Other", "ownerWallet": CLIENT, "description": "of itself"}
+        _, agent, _ = await keyed(service, "/agents/register", profile)
+        operator = await signed_in(service, OPERATOR)
+        held = [
+            p.signed.event for p in service.app[LEDGER].read_stream(f"conversation/{stall.talk}")
+        ]
+        first = next(e.text_id for e in held[2:] if isinstance(e, MessagePosted))
+        said = {"reason": "request", "content_ids": [first]}
+        erase = f"/v1/conversations/{stall.talk}/erase"
+        assert (await operator.post(erase, said)).status == 200
+        await operator.post(f"/v1/agents/{agent['agentId']}/erase", {"reason": "request"})
+        again = {
+            key: await keyed(service, path, body, **{"Idempotency-Key": key})
+            for key, body in texts.items()
+        }
+        repeated = await keyed(service, "/agents/register", profile)
+
+    assert [again[key][1]["message"] for key in ("one", "two")] == ["", "words of two"]
+    assert [replayed for _, _, replayed in again.values()] == [True, True]
+    assert (repeated[0], repeated[1]["error"]) == (409, "DUPLICATE_REGISTRATION")

@@ -17,11 +17,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.keys import LEDGER, RUNNER
+from api.solana_link import SOLANA
 from api.workers.settlement import settle_payments
 from ledger.errors import StoreUnavailable
 from ledger.order import Order
 from ledger.solana_wire import signature_of
-from tests.contract.kit import WAIT_SECONDS, Service, serving
+from tests.contract.kit import WAIT_SECONDS, MovableClock, Service, serving
 from tests.support.market import MARKET, PAYER, Stall, market_settings, pay
 from tests.support.service import Service as Process
 from tests.support.solana import LocalSolana
@@ -71,6 +72,12 @@ async def proofs_tried(stall: Stall, solana: LocalSolana, order_id: str, times: 
 
 def signature_in(header: str) -> str:
     return signature_of(json.loads(base64.b64decode(header))["payload"]["signedTransaction"])
+
+
+async def looked_at_all(service: Service) -> None:
+    """Make a round over all transfers, rested or not."""
+    service.app[SOLANA].rests.clear()
+    await settle_payments(service.app)
 
 
 def moved(solana: LocalSolana) -> int:
@@ -296,7 +303,7 @@ async def test_a_fault_with_one_order_keeps_no_other_from_being_settled(
     tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
-    async with market(tmp_path, solana) as (service, stall):
+    async with market(tmp_path, solana, loop_interval=60) as (service, stall):
         bad, good = await stall.offer(), await stall.offer(3.0)
         solana.loses = True
         await stall.accept(bad, pay(solana))
@@ -310,7 +317,8 @@ async def test_a_fault_with_one_order_keeps_no_other_from_being_settled(
 
         monkeypatch.setattr(service.app[LEDGER], "order", failing)
         solana.restore()
-        await until(service, lambda: "payment_settled" in service.kinds(good))
+        while "payment_settled" not in service.kinds(good):
+            await looked_at_all(service)
 
         assert moved(solana) == 3_000_000
 
@@ -326,7 +334,7 @@ async def test_a_silent_node_ends_the_round(
         solana.calls.clear()
 
         solana.drops_after_submit = True
-        await settle_payments(service.app)
+        await looked_at_all(service)
         assert solana.calls.count("getSignatureStatuses") == 1
 
         # Nonsense may be about one transfer alone, until there is too much of it.
@@ -334,7 +342,7 @@ async def test_a_silent_node_ends_the_round(
         rounds = []
         for _ in range(3):
             with capture_logs() as lines:
-                await settle_payments(service.app)
+                await looked_at_all(service)
             rounds.append([line["event"] for line in lines].count("settlement waits"))
         assert rounds == [3, 2, 1]
 
@@ -433,3 +441,26 @@ async def test_a_service_killed_between_record_and_settlement_settles_after_its_
 
     assert paid == [order_id]
     assert moved(solana) == PRICE
+
+
+async def test_an_old_transfer_rests_between_looks_and_delays_no_new_one(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    clock = MovableClock()
+    settings = market_settings(solana, loop_interval=60)
+    async with serving(tmp_path, clock=clock, **settings) as service:
+        stall = await Stall(service.session, service.url).open()
+        solana.loses = True
+        await stall.accept(await stall.offer(), pay(solana))
+        clock.offset_ms = 600_000
+        await looked_at_all(service)
+        new = await stall.offer(3.0)
+        await stall.accept(new, pay(solana, 3.0, ahead_ms=600_000))
+        solana.restore()
+        solana.calls.clear()
+        while "payment_settled" not in service.kinds(new):
+            await settle_payments(service.app)
+
+        assert moved(solana) == 3_000_000
+        assert solana.calls.count("sendTransaction") == 1

@@ -85,7 +85,11 @@ class Stall:
         return await self.call("POST", f"/orders/{order_id}/deliver", body)
 
 
-def pay(solana: LocalSolana | None, price: float = 2.01, blockhash: str = "") -> str:
-    """Return a payment header as the SDK makes it, signed now."""
+def pay(
+    solana: LocalSolana | None, price: float = 2.01, blockhash: str = "", ahead_ms: int = 0
+) -> str:
+    """Return a payment header as the SDK makes it, signed now or that much later."""
     known = blockhash or (solana.blockhash if solana is not None else "1" * 32)
-    return signed_payment(PAYER, MARKET, USDC, price, known, now=int(time.time()))
+    return signed_payment(
+        PAYER, MARKET, USDC, price, known, now=int(time.time()) + ahead_ms // 1000
+    )

@@ -54,10 +54,13 @@ class Till:
     node: LocalSolana | None = None
     headers: list[str] = field(default_factory=list)
 
-    async def sign(self, recipient: str, amount: float) -> str:
-        """Return a header; each has a block hash of its own, so no two transfers are the same."""
+    async def sign(self, recipient: str, amount: float, longer_s: int = 0) -> str:
+        """Return a header; each has a block hash of its own, so no two transfers are the same.
+
+        It is good for as long as the SDK makes it, or that much longer.
+        """
         keypair = Keypair.from_bytes(self.wallet.secret)
-        now = self.clock() // 1000
+        now = self.clock() // 1000 + longer_s
         header = signed_payment(keypair, recipient, USDC, amount, self._blockhash(), now=now)
         self.headers.append(header)
         return header

@@ -13,8 +13,9 @@ from api.body import read_model
 from api.idempotency import ONCE
 from api.ivxp.models import Message
 from api.ivxp.responses import LedgerBlock
-from api.keys import LEDGER, RUNNER
+from api.keys import LEDGER
 from api.routes import Route
+from api.sync import settle
 from api.tokens import Role
 from ledger.batch import content_of
 from ledger.errors import InvalidInput, NotFound
@@ -22,7 +23,6 @@ from ledger.market import Agent, Conversation, EraseWords
 from ledger.service import Ledger
 from ledger.values import agent_stream, conversation_stream
 
-VIEW_WAIT_SECONDS: Final = 1.0
 MAX_AT_ONCE: Final = 64
 
 ContentIdText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -68,7 +68,7 @@ async def _erase(request: web.Request, stream: str, missing: str) -> web.Respons
     now = [i for i in dict.fromkeys(wanted) if i not in erased][:MAX_AT_ONCE]
     command = EraseWords(tuple(now), said.reason, ledger.clock())
     receipt = await ledger.act_on_market(stream, command)
-    await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
+    await settle(request.app, receipt)
     request.app[ONCE].forget()
     body: dict[str, object] = {"erased": now, "left": len(set(held) - erased - set(now))}
     return proven_response(request, body, receipt)

@@ -88,9 +88,9 @@ async def execute(
         receipt = await app[LEDGER].execute(order_id, command, content, remember)
     except LedgerError as error:
         if isinstance(error.receipt, Receipt):
-            await _settle(app, error.receipt)
+            await settle(app, error.receipt)
         raise
-    await _settle(app, receipt)
+    await settle(app, receipt)
     return receipt
 
 
@@ -114,7 +114,8 @@ def order_of(receipt: Receipt) -> Order:
     return order
 
 
-async def _settle(app: web.Application, receipt: Receipt) -> None:
+async def settle(app: web.Application, receipt: Receipt) -> None:
+    """Wait until the views have what was recorded; after a second the answer goes out anyway."""
     await app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, assert_never
+from typing import assert_never
 
 from ledger.deal import Deal
 from ledger.deal_commands import (
@@ -31,6 +31,7 @@ from ledger.decision import Claimed, Decision, decided
 from ledger.entry import Draft
 from ledger.errors import Conflict, NotFound, PaymentRefused, Rejected
 from ledger.event import Event
+from ledger.market_events import Side
 from ledger.order import Order
 from ledger.values import UnixMs, address_of, order_stream
 
@@ -66,7 +67,7 @@ def decide_deal(order: Order, command: DealCommand, claimed: Claimed) -> Decisio
             assert_never(command)
 
 
-def side_of(order: Order, wallet: str) -> Literal["agent", "client"] | None:
+def side_of(order: Order, wallet: str) -> Side | None:
     """Return on which side of the order a wallet is, or None of a stranger."""
     if address_of(order.client) == wallet:
         return "client"
@@ -167,7 +168,7 @@ def _with(event: Event, commit: Mapping[str, str]) -> Decision:
     return Decision((Draft(event, commit),))
 
 
-def _require_side(order: Order, wallet: str, side: Literal["agent", "client"]) -> None:
+def _require_side(order: Order, wallet: str, side: Side) -> None:
     if side_of(order, wallet) != side:
         raise _stranger()
 

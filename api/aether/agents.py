@@ -26,9 +26,10 @@ from api.aether.shop import json_of, kept, known_agent
 from api.aether.shown import Json, agent_json
 from api.answers import json_response, proven_response
 from api.body import parse_json, read_body, read_model, validated
-from api.keys import LEDGER, MARKET, RUNNER
+from api.keys import LEDGER, MARKET
 from api.log.words import NO_STORE
 from api.query import read_query
+from api.sync import settle
 from ledger.errors import Conflict, InvalidInput, NotFound
 from ledger.market import Agent, RegisterAgent, UpdateAgent, agent_id
 from ledger.market_events import AgentRegistered, AgentUpdated
@@ -39,7 +40,6 @@ from projections.market_reader import Record
 
 MAX_ATTEMPTS: Final = 8
 MAX_REMEMBERED: Final = 10_000
-VIEW_WAIT_SECONDS: Final = 1.0
 
 
 class Named:
@@ -269,7 +269,7 @@ def _require_owner(state: Agent, proof: Proof) -> None:
 
 
 async def _answer(request: web.Request, agent: str, receipt: Receipt) -> web.Response:
-    await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
+    await settle(request.app, receipt)
     state = receipt.stream.state
     assert isinstance(state, Agent)  # noqa: S101 - the stream is an agent's
     return proven_response(request, _body(request, agent, state), receipt)

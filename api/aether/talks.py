@@ -16,17 +16,15 @@ from api.aether.shop import kept, known_agent, own_talk
 from api.aether.shown import Json, Marks, Words, message_json, talk_json
 from api.answers import json_response, proven_response
 from api.body import read_model
-from api.keys import LEDGER, MARKET, RUNNER
+from api.keys import LEDGER, MARKET
 from api.log.words import NO_STORE
 from api.query import read_query
-from api.sync import remembered
+from api.sync import remembered, settle
 from ledger.market import Conversation, PostMessage, Said, StartConversation
 from ledger.market_events import ConversationStarted, Proven, Side
 from ledger.store_sqlite import ContentRow
 from ledger.values import UnixMs, conversation_stream, parse_iso
 from projections.market_reader import MessageRow, TalkRow
-
-VIEW_WAIT_SECONDS = 1.0
 
 
 async def post_conversation(request: web.Request) -> web.Response:
@@ -147,7 +145,7 @@ async def _recorded(
     """Record it, and answer; with a key of its own the answer is stored with the events."""
     remember = remembered(request, body)
     receipt = await request.app[LEDGER].act_on_market(stream, command, rows, remember)
-    await request.app[RUNNER].wait_for(receipt.stream.position, VIEW_WAIT_SECONDS)
+    await settle(request.app, receipt)
     talk = receipt.stream.state
     assert isinstance(talk, Conversation)  # noqa: S101 - the stream is a conversation's
     return proven_response(request, body(talk), receipt)

@@ -186,6 +186,16 @@ async def drip(url: str, begin: bytes) -> tuple[int, bytes]:
                     return sent, said
 
 
+def be_served(service: Service) -> None:
+    """Ask for the health from a thread of its own.
+
+    On the loop that drips, the time between connecting and asking grows with the crowd, and the
+    service would rightly hang up on a caller that is as late as the crowd itself.
+    """
+    with urlopen(f"{service.url}/health", timeout=PATIENCE) as answer:  # noqa: S310 - our own
+        assert answer.status == 200
+
+
 def memory_bytes(service: Service) -> int:
     """Return the resident memory of the service's process."""
     assert service._process is not None
@@ -205,10 +215,9 @@ async def test_two_hundred_dripping_connections_are_ended_while_others_are_serve
         )
         served = 0
         while not crowd.done():
-            async with asyncio.timeout(PATIENCE):
-                assert (await asked(real.url, HEALTH))[0] == 200
+            await asyncio.to_thread(be_served, real)
             served += 1
-        assert all(sent >= 2 and not said for sent, said in await crowd)
+        assert all(sent and not said for sent, said in await crowd)
         assert served >= 10
         used.append(memory_bytes(real))
 
@@ -225,8 +234,7 @@ async def test_two_hundred_dripping_bodies_are_ended_while_others_are_served(
     with running(tmp_path, body_timeout="1", max_connections_per_address="0") as service:
         crowd = asyncio.gather(*(drip(service.url, heads[n % 3]) for n in range(201)))
         while not crowd.done():
-            async with asyncio.timeout(PATIENCE):
-                assert (await asked(service.url, HEALTH))[0] == 200
+            await asyncio.to_thread(be_served, service)
         answers = [said.split(b" ", 2)[1] for _, said in await crowd]
 
     assert answers == [*begun.values()] * 67
@@ -267,7 +275,7 @@ async def ask_without_end(service: Service, writer: asyncio.StreamWriter) -> Non
         while True:
             writer.write(b"GET /ivxp/catalog HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
             await writer.drain()
-            assert (await asked(service.url, HEALTH))[0] == 200
+            await asyncio.to_thread(be_served, service)
 
 
 async def test_a_connection_too_many_is_told_so_at_once_and_a_place_that_is_free_is_given(

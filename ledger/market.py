@@ -17,6 +17,7 @@ from ledger.market_events import (
     MessagePosted,
     Proven,
     Side,
+    Sides,
 )
 from ledger.order_events import ContentErased
 from ledger.values import STREAM_NAMESPACE, UnixMs
@@ -179,7 +180,7 @@ def decide_market(state: MarketState | None, command: MarketCommand) -> Decision
             assert_never(command)
 
 
-def side_in(talk: ConversationStarted, wallet: str) -> Side | None:
+def side_in(talk: Sides, wallet: str) -> Side | None:
     """Return on which side of a conversation a wallet is, or None of a stranger."""
     if wallet == talk.client_wallet:
         return "client"

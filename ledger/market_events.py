@@ -6,7 +6,7 @@ only named (`open`) proves nothing about its owner. Ids without the ending `_id`
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import StringConstraints
 
@@ -20,6 +20,26 @@ Uuid = Annotated[
     StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"),
 ]
 Side = Literal["agent", "client"]
+
+
+class Sides(Protocol):
+    """Who talks to whom: the event that began a conversation, or what a view holds of it."""
+
+    @property
+    def agent(self) -> str:
+        """The agent's id."""
+
+    @property
+    def agent_wallet(self) -> str:
+        """The wallet that owns the agent."""
+
+    @property
+    def client_wallet(self) -> str:
+        """The wallet that began."""
+
+    @property
+    def client_type(self) -> str:
+        """`agent` or `person`, as the client says."""
 
 
 class AgentRegistered(Event):

@@ -13,7 +13,6 @@ from typing import Final, Literal
 import aiohttp
 import orjson
 
-from ledger.errors import ChainUnavailable
 from ledger.rpc import TIMEOUT_S
 from ledger.solana_node import SolanaNode
 from ledger.solana_wire import KEY_BYTES, key_of, signature_of
@@ -158,6 +157,9 @@ class SolanaRpc:
                 return Unknown(at)
             case [{"slot": int(slot), "confirmationStatus": str(word), **rest}]:
                 return self._landed(at, slot, word, rest.get("err"))
+            case [{"slot": int(slot), "confirmations": int() | None as votes, "err": error}]:
+                # No word for it; a block that is not voted on any more is final.
+                return self._landed(at, slot, "finalized" if votes is None else "processed", error)
             case _:
                 raise self._node.nonsense("getSignatureStatuses")
 
@@ -175,29 +177,25 @@ class SolanaRpc:
             raise self._node.nonsense("isBlockhashValid")
         return valid, at
 
-    async def slot(self, commitment: Commitment = "processed") -> int:
-        """Return the newest slot of that commitment."""
+    async def slot(self, commitment: Commitment = "processed") -> int | None:
+        """Return the newest slot of that commitment, or None if the node does not tell."""
         return await self._number("getSlot", {"commitment": commitment})
 
     async def first_block(self) -> int | None:
         """Return the oldest slot whose block the node still has, or None if it does not tell."""
-        try:
-            return await self._number("getFirstAvailableBlock")
-        except ChainUnavailable as error:
-            if error.details.get("rpc_code") != _NO_SUCH_METHOD:
-                raise
-            return None
+        return await self._number("getFirstAvailableBlock")
 
-    async def genesis_hash(self) -> str:
-        """Return the hash that tells the networks apart."""
-        result = await self._node.result_of("getGenesisHash", [])
-        if not isinstance(result, str) or not _is_key(result):
+    async def genesis_hash(self) -> str | None:
+        """Return the hash that tells the networks apart, or None if the node does not tell."""
+        result = await self._told("getGenesisHash")
+        if result is not None and (not isinstance(result, str) or not _is_key(result)):
             raise self._node.nonsense("getGenesisHash")
         return result
 
-    async def chain(self) -> str:
-        """Return the CAIP-2 name of the node's network."""
-        return f"solana:{(await self.genesis_hash())[:_CHAIN_NAME]}"
+    async def chain(self) -> str | None:
+        """Return the CAIP-2 name of the node's network, or None if the node does not tell."""
+        genesis = await self.genesis_hash()
+        return f"solana:{genesis[:_CHAIN_NAME]}" if genesis is not None else None
 
     async def chance_to_land(self, signature: str, blockhash: str, *, seen_at_slot: int) -> Chance:
         """Return `none` if it is proven that a transaction is in no block and can get into none.
@@ -220,11 +218,22 @@ class SolanaRpc:
         covered = first is not None and first <= max(0, seen_at_slot - BLOCKHASH_SLOTS)
         return "none" if covered else "no_history"
 
-    async def _number(self, method: str, *params: object) -> int:
-        result = await self._node.result_of(method, params)
-        if type(result) is not int:
+    async def _number(self, method: str, *params: object) -> int | None:
+        result = await self._told(method, *params)
+        if result is not None and type(result) is not int:
             raise self._node.nonsense(method)
         return result
+
+    async def _told(self, method: str, *params: object) -> object:
+        """Return what the node says, or None if it has no such method: some serve a few alone."""
+        result, error = await self._node.call(method, params)
+        if error is None:
+            if result is None:
+                raise self._node.nonsense(method)
+            return result
+        if error.get("code") == _NO_SUCH_METHOD:
+            return None
+        raise self._node.refusal(error)
 
     def _refused(self, error: Mapping[str, object]) -> NotSubmitted:
         """Return why a transaction was not taken; raises what is not about the transaction."""

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from ledger.deal_events import OrderProposed, PaymentAuthorized, PaymentSettled
 from ledger.event import Event
-from ledger.market_events import ConversationStarted, MessagePosted
+from ledger.market_events import MessagePosted, Sides
 from ledger.order import Order
 from ledger.order_events import ReceiptRecorded
 from ledger.service import Placed
@@ -107,7 +107,7 @@ class Scene:
     """What an event belongs to: an order as it is after it, a conversation, or an agent's owner."""
 
     order: Order | None = None
-    talk: ConversationStarted | None = None
+    talk: Sides | None = None
     owner: str | None = None
 
 
@@ -177,7 +177,7 @@ def _parties(placed: Placed, scene: Scene, share: Share) -> Iterator[str]:
         yield WORKERS
 
 
-def _talkers(event: Event, conversation: str, talk: ConversationStarted) -> Iterator[str]:
+def _talkers(event: Event, conversation: str, talk: Sides) -> Iterator[str]:
     yield from (PROVIDER, talk.client_wallet, talk.agent_wallet)
     if not isinstance(event, MessagePosted) or event.sender == "client":
         yield agent_inbox(talk.agent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.deal_events import OrderProposed
 from ledger.event import Event
@@ -15,6 +15,7 @@ from ledger.market_events import (
     ConversationStarted,
     MessagePosted,
     Side,
+    Sides,
 )
 from ledger.order import Order, Status
 from ledger.service import Placed
@@ -22,7 +23,9 @@ from ledger.values import address_of, is_agent, is_conversation, name_in, order_
 from projections.feeds import Scene
 
 CACHED: Final = 5_000
-_STARTED: Final = ("agent", "agent_wallet", "client_wallet", "client_type")
+_SIDES: Final = (
+    "SELECT agent, agent_wallet, client_wallet, client_type FROM conversations WHERE conversation=?"
+)
 _MESSAGE: Final = (
     "INSERT INTO messages (position, conversation, message, sender, text_id, attachments_id,"
     " order_id, at_ms) VALUES (?,?,?,?,?,?,?,?)"
@@ -78,6 +81,13 @@ def word_of(order: Order) -> str:
     return "NEGOTIATING" if deal.countered else "PENDING"
 
 
+class _Sides(NamedTuple):
+    agent: str
+    agent_wallet: str
+    client_wallet: str
+    client_type: str
+
+
 class Cast:
     """Who takes part in which conversation, and who owns which agent. For the views' thread.
 
@@ -86,7 +96,7 @@ class Cast:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self._talks: OrderedDict[str, ConversationStarted] = OrderedDict()
+        self._talks: OrderedDict[str, Sides] = OrderedDict()
         self._owners: OrderedDict[str, str] = OrderedDict()
 
     def scene(self, placed: Placed) -> Scene:
@@ -98,17 +108,12 @@ class Cast:
             return Scene(owner=self._owner(name_in(stream), placed.signed.event))
         return Scene()
 
-    def _talk(self, conversation: str, event: Event) -> ConversationStarted:
-        known = self._talks.pop(conversation, None)
+    def _talk(self, conversation: str, event: Event) -> Sides:
+        known: Sides | None = self._talks.pop(conversation, None)
         if isinstance(event, ConversationStarted):
             known = event
         if known is None:
-            row = self._db.execute(
-                "SELECT agent, agent_wallet, client_wallet, client_type FROM conversations"
-                " WHERE conversation=?",
-                (conversation,),
-            ).fetchone()
-            known = ConversationStarted(**dict(zip(_STARTED, row, strict=True)), proven="token")
+            known = _Sides(*self._db.execute(_SIDES, (conversation,)).fetchone())
         self._talks[conversation] = known
         if len(self._talks) > CACHED:
             self._talks.popitem(last=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -62,6 +63,17 @@ class Named:
         """Return it, if it is remembered."""
         return self._agents.get(wallet)
 
+
+class Changed(NamedTuple):
+    """What becomes new of an agent; None leaves it as it is."""
+
+    profile: Json | None = None
+    services: list[Json] | None = None
+    listed: bool | None = None
+
+
+Change = Callable[[Json, list[Json]], Changed]
+"""Makes it of the profile and the services that an agent has."""
 
 NAMED: Final = web.AppKey("named", Named)
 
@@ -127,9 +139,9 @@ async def post_service(request: web.Request) -> web.Response:
         }
     )
 
-    def change(_profile: Json, services: list[Json]) -> dict[str, object]:
+    def change(_profile: Json, services: list[Json]) -> Changed:
         others = [each for each in services if each.get("name") != said.name]
-        return {"services": few([*others, service])}
+        return Changed(services=few([*others, service]))
 
     return await _change(request, proof, said.agent_id, change)
 
@@ -139,7 +151,7 @@ async def put_services(request: web.Request) -> web.Response:
     said = await read_model(request, ServicesRequest)
     proof = await acting_wallet(request, said.wallet)
     services = few([service_json(each) for each in said.services])
-    return await _change(request, proof, said.agent_id, lambda _p, _s: {"services": services})
+    return await _change(request, proof, said.agent_id, lambda _p, _s: Changed(services=services))
 
 
 async def put_profile(request: web.Request) -> web.Response:
@@ -165,9 +177,8 @@ async def delete_agent(request: web.Request) -> web.Response:
     who = validated(parse_json(body) if body else {}, WalletRequest)
     wallet = who.wallet or read_query(request, AgentQuery).wallet
     proof = await acting_wallet(request, wallet)
-    return await _change(
-        request, proof, request.match_info["agent_id"], lambda _p, _s: {"listed": False}
-    )
+    named = request.match_info["agent_id"]
+    return await _change(request, proof, named, lambda _p, _s: Changed(listed=False))
 
 
 async def get_search(request: web.Request) -> web.StreamResponse:
@@ -212,10 +223,7 @@ def _stats(record: Record) -> Json:
 
 
 async def _change(
-    request: web.Request,
-    proof: Proof,
-    named: str | None,
-    change: Any,  # noqa: ANN401 - see _merging
+    request: web.Request, proof: Proof, named: str | None, change: Change
 ) -> web.Response:
     """Read an agent, change it, and record that; read again if another change came between."""
     ledger = request.app[LEDGER]
@@ -223,12 +231,11 @@ async def _change(
     for _ in range(MAX_ATTEMPTS):
         state = await known_agent(ledger, agent)
         _require_owner(state, proof)
-        changes = change(
+        new = change(
             json_of(ledger, state.profile_id) or {}, json_of(ledger, state.services_id) or []
         )
-        listed = changes.pop("listed", None)
-        ids, commit, rows = kept(agent_stream(agent), **changes)
-        updated = AgentUpdated(listed=listed, proven=proof.how, **ids)
+        ids, commit, rows = kept(agent_stream(agent), profile=new.profile, services=new.services)
+        updated = AgentUpdated(listed=new.listed, proven=proof.how, **ids)
         command = UpdateAgent(proof.wallet, updated, commit, state.version, ledger.clock())
         try:
             receipt = await ledger.act_on_market(agent_stream(agent), command, tuple(rows))
@@ -240,14 +247,14 @@ async def _change(
     raise Conflict("others keep changing this agent; ask again", code="AGENT_CHANGED")
 
 
-def _merging(changes: Profile, *, listed: bool | None = None) -> Any:  # noqa: ANN401 - a function of profile and services
+def _merging(changes: Profile, *, listed: bool | None = None) -> Change:
     words = told(changes)
 
-    def change(profile: Json, _services: list[Json]) -> dict[str, object]:
-        if listed is None:
-            return {"profile": {**profile, **words}}
-        # What an agent says of itself is not stored anew to list it.
-        return {"listed": listed} | ({"profile": {**profile, **words}} if words else {})
+    def change(profile: Json, _services: list[Json]) -> Changed:
+        # What an agent says of itself is not stored anew only to list it.
+        if listed is not None and not words:
+            return Changed(listed=listed)
+        return Changed(profile={**profile, **words}, listed=listed)
 
     return change
 

@@ -18,7 +18,7 @@ from api.aether.proof import acting_wallet
 from api.aether.queries import AgentQuery, DeliveriesQuery, WalletQuery
 from api.aether.shop import OwnTalk, own_agent, own_talk
 from api.aether.shown import DELIVERIES, MESSAGES, ORDERS, Json, marks_of
-from api.aether.talks import row_json, started_of
+from api.aether.talks import row_json
 from api.answers import json_response
 from api.feeds.desk import DESK, Key
 from api.feeds.handing import Wish, hand_out
@@ -177,9 +177,8 @@ async def _with_talks(request: web.Request, agent: str, positions: list[int]) ->
     for row in market.messages_at(positions):
         talk = market.conversation(row.conversation)
         assert talk is not None  # noqa: S101 - the views showed the message
-        started = started_of(talk)
         marks = await marks_of(request.app[LEDGER], agent, row.conversation)
-        message = await shown_message(request.app, started, marks, row)
+        message = await shown_message(request.app, talk, marks, row)
         found.append({"conversation": row_json(talk), "message": message})
     return found
 

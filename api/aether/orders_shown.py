@@ -10,7 +10,7 @@ from api.aether.shop import json_of, words_of
 from api.aether.shown import Json, Marks, Words, marks_of, message_json, order_json, was_told
 from api.keys import LEDGER, MARKET
 from ledger.deal_events import OrderProposed
-from ledger.market_events import ConversationStarted
+from ledger.market_events import Sides
 from ledger.order import Order
 from projections.market_reader import MessageRow
 
@@ -39,18 +39,16 @@ async def orders_json(app: web.Application, order_ids: Iterable[str]) -> list[Js
 
 async def messages_json(
     app: web.Application,
-    started: ConversationStarted,
+    sides: Sides,
     conversation: str,
     rows: Iterable[MessageRow],
 ) -> list[Json]:
     """Return messages of a conversation, each offer with its order."""
-    marks = await marks_of(app[LEDGER], started.agent, conversation)
-    return [await shown_message(app, started, marks, row) for row in rows]
+    marks = await marks_of(app[LEDGER], sides.agent, conversation)
+    return [await shown_message(app, sides, marks, row) for row in rows]
 
 
-async def shown_message(
-    app: web.Application, started: ConversationStarted, marks: Marks, row: MessageRow
-) -> Json:
+async def shown_message(app: web.Application, sides: Sides, marks: Marks, row: MessageRow) -> Json:
     """Return a message."""
     order = await app[LEDGER].order(row.order_id) if row.order_id is not None else None
     offer = None
@@ -58,4 +56,4 @@ async def shown_message(
         offer = _order(app, order, order.terms, marks)
     ledger = app[LEDGER]
     words = Words(words_of(ledger, row.text_id), json_of(ledger, row.attachments_id))
-    return message_json(row, started, marks, words, offer)
+    return message_json(row, sides, marks, words, offer)

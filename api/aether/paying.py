@@ -89,7 +89,7 @@ async def _payment(request: web.Request, own: OwnOrder, said: AcceptRequest) -> 
     )
     link = request.app[SOLANA]
     # Asked before anything is recorded: a node that does not answer costs the client nothing.
-    slot = await (await recognised(request.app)).slot() if link.rpc is not None else None
+    slot = await _newest_slot(request.app) if link.rpc is not None else None
     assert own.proof is not None  # noqa: S101 - the wallet is named, so it is proven or believed
     commission, payout = split(signed.amount, terms.commission_bps)
     return PaymentAuthorized(
@@ -112,6 +112,13 @@ async def _payment(request: web.Request, own: OwnOrder, said: AcceptRequest) -> 
         seen_slot=slot,
         proven=own.proof.how,
     )
+
+
+async def _newest_slot(app: web.Application) -> int | None:
+    """Return the newest slot, or None of a node that can prove nothing by it later."""
+    rpc = await recognised(app)
+    slot = await rpc.slot()
+    return slot if app[SOLANA].proves else None
 
 
 def _recipient(terms: OrderProposed, chain: str) -> str:

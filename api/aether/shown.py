@@ -8,7 +8,7 @@ from typing import Any
 from api.aether.shop import json_of, words_of
 from ledger.deal_events import OrderProposed
 from ledger.market import Agent
-from ledger.market_events import ConversationStarted
+from ledger.market_events import Sides
 from ledger.order import Order, Status
 from ledger.service import Ledger
 from ledger.values import (
@@ -87,17 +87,15 @@ def agent_json(ledger: Ledger, agent: str, state: Agent, record: Record) -> Json
     return shown
 
 
-def talk_json(
-    conversation: str, started: ConversationStarted, started_at: UnixMs, last_at: UnixMs
-) -> Json:
+def talk_json(conversation: str, sides: Sides, started_at: UnixMs, last_at: UnixMs) -> Json:
     """Return a conversation."""
     return {
         "id": conversation,
         "conversationId": conversation,
-        "agentId": started.agent,
-        "agentWallet": started.agent_wallet,
-        "clientWallet": started.client_wallet,
-        "clientType": started.client_type,
+        "agentId": sides.agent,
+        "agentWallet": sides.agent_wallet,
+        "clientWallet": sides.client_wallet,
+        "clientType": sides.client_type,
         "status": "active",
         "lastMessageAt": iso_of(last_at),
         "createdAt": iso_of(started_at),
@@ -106,11 +104,11 @@ def talk_json(
 
 
 def message_json(
-    row: MessageRow, started: ConversationStarted, marks: Marks, words: Words, order: Json | None
+    row: MessageRow, sides: Sides, marks: Marks, words: Words, order: Json | None
 ) -> Json:
     """Return a message; `order` is the offer that it is, if it is one."""
     by_agent = row.sender == "agent"
-    wallet = started.agent_wallet if by_agent else started.client_wallet
+    wallet = sides.agent_wallet if by_agent else sides.client_wallet
     text, at = words.text, iso_of(UnixMs(row.at_ms))
     shown: Json = {
         "id": row.message,

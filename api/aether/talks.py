@@ -21,7 +21,7 @@ from api.log.words import NO_STORE
 from api.query import read_query
 from api.sync import remembered, settle
 from ledger.market import Conversation, PostMessage, Said, StartConversation
-from ledger.market_events import ConversationStarted, Proven, Side
+from ledger.market_events import ConversationStarted, Side
 from ledger.store_sqlite import ContentRow
 from ledger.values import UnixMs, conversation_stream, parse_iso
 from projections.market_reader import MessageRow, TalkRow
@@ -112,20 +112,7 @@ def shown_talk(request: web.Request, name: str, talk: Conversation) -> Json:
 
 def row_json(row: TalkRow) -> Json:
     """Return a conversation as the views have it."""
-    return talk_json(row.conversation, started_of(row), UnixMs(row.started_ms), UnixMs(row.last_ms))
-
-
-def started_of(row: TalkRow) -> ConversationStarted:
-    """Return who takes part, as the views have it; how that is known does not stand there."""
-    client_type: Any = row.client_type
-    proven: Proven = "open"
-    return ConversationStarted(
-        agent=row.agent,
-        agent_wallet=row.agent_wallet,
-        client_wallet=row.client_wallet,
-        client_type=client_type,
-        proven=proven,
-    )
+    return talk_json(row.conversation, row, UnixMs(row.started_ms), UnixMs(row.last_ms))
 
 
 def _fresh(name: str, talk: Conversation, said: Said, side: Side, words: Words) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from ledger.deal_commands import SettlePayment, VoidPayment
 from ledger.deal_events import PaymentAuthorized
 from ledger.errors import ChainUnavailable, LedgerError, Misconfigured
 from ledger.solana_node import is_silence
-from ledger.solana_rpc import Failed, Landed, NotSubmitted, SolanaRpc, TransactionStatus
+from ledger.solana_rpc import Failed, Landed, NotSubmitted, SolanaRpc, Submitted, TransactionStatus
 from ledger.solana_wire import base58_of, read_transaction, transaction_bytes
 from projections.work import WorkKind
 
@@ -42,6 +43,7 @@ async def settle_payments(app: web.Application) -> None:
     if link.rpc is None:
         return
     link.rests = {signature: until for signature, until in link.rests.items() if until > now}
+    link.sent = {signature: until for signature, until in link.sent.items() if until > now}
     for page in app[VIEWS].all_work(WorkKind.SETTLEMENT):
         for work in page:
             if work.key in link.rests:
@@ -92,7 +94,29 @@ async def _begin(app: web.Application, order_id: str) -> NotSubmitted | None:
     payment = await _open_payment(app, order_id)
     if payment is None:
         return None
-    sent = await (await recognised(app)).send(payment.transaction)
+    return await _sent(app, await recognised(app), payment)
+
+
+def _is_resting(rests: Mapping[str, float], signature: str) -> bool:
+    return rests.get(signature, 0.0) > asyncio.get_running_loop().time()
+
+
+async def _sent(
+    app: web.Application, rpc: SolanaRpc, payment: PaymentAuthorized
+) -> NotSubmitted | None:
+    """Send a transfer; returns why the node does not take it.
+
+    While it is on its way, and for a while after the node took it, it is not sent again. A lost
+    reply leaves no such rest: the node may not have taken it.
+    """
+    link, taken = app[SOLANA], False
+    link.sent[payment.signature] = asyncio.get_running_loop().time() + link.resend_seconds
+    try:
+        sent = await rpc.send(payment.transaction)
+        taken = isinstance(sent, Submitted)
+    finally:
+        if not taken:
+            link.sent.pop(payment.signature, None)
     return sent if isinstance(sent, NotSubmitted) else None
 
 
@@ -108,7 +132,8 @@ async def _look(app: web.Application, order_id: str) -> bool:
     rpc = await recognised(app)
     found = await rpc.status(payment.signature)
     command = _outcome(app, payment, found)
-    if command is None and not isinstance(found, Landed):
+    waits = isinstance(found, Landed) or _is_resting(app[SOLANA].sent, payment.signature)
+    if command is None and not waits:
         command = await _send(app, rpc, payment)
     if command is None:
         return True
@@ -144,13 +169,13 @@ async def _send(
 ) -> VoidPayment | None:
     """Send a transfer; void it only where it is proven that it moved nothing and never will."""
     now, signature = app[LEDGER].clock(), payment.signature
-    sent = await rpc.send(payment.transaction)
-    if not isinstance(sent, NotSubmitted) or payment.seen_slot is None:
+    refused = await _sent(app, rpc, payment)
+    if refused is None or payment.seen_slot is None or not app[SOLANA].proves:
         return None
     blockhash = base58_of(read_transaction(transaction_bytes(payment.transaction)).blockhash)
     match await rpc.chance_to_land(signature, blockhash, seen_at_slot=payment.seen_slot):
         case "none":
-            return VoidPayment(signature, "expired", sent.cause, sent.reason, now)
+            return VoidPayment(signature, "expired", refused.cause, refused.reason, now)
         case "no_history":
             _warn_once(rpc, signature)
         case "open":

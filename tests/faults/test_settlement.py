@@ -19,13 +19,13 @@ from structlog.testing import capture_logs
 from api.keys import LEDGER, RUNNER
 from api.solana_link import SOLANA
 from api.workers.settlement import settle_payments
-from ledger.errors import StoreUnavailable
+from ledger.errors import Misconfigured, StoreUnavailable
 from ledger.order import Order
 from ledger.solana_wire import signature_of
 from tests.contract.kit import WAIT_SECONDS, MovableClock, Service, serving
 from tests.support.market import MARKET, PAYER, Stall, market_settings, pay
 from tests.support.service import Service as Process
-from tests.support.solana import LocalSolana
+from tests.support.solana import MAINNET_GENESIS, LocalSolana
 
 PRICE = 2_009_999
 FUNDS = 10_000_000
@@ -44,6 +44,7 @@ async def market(
     folder: Path, solana: LocalSolana, **settings: object
 ) -> AsyncIterator[tuple[Service, Stall]]:
     async with serving(folder, **market_settings(solana, **settings)) as service:
+        service.app[SOLANA].resend_seconds = 0
         yield service, await Stall(service.session, service.url).open()
 
 
@@ -100,6 +101,82 @@ async def test_a_taken_transfer_pays_once_and_a_repeat_submits_nothing(
         assert solana.calls.count("sendTransaction") == sent
         assert (moved(solana), await handed(stall)) == (PRICE, [order_id])
         assert service.kinds(order_id)[-2:] == ["payment_authorized", "payment_settled"]
+
+
+async def test_what_the_node_took_is_not_sent_again_for_a_while(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks take their time: until then the node itself passes the transfer on."""
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+    async with market(tmp_path, solana, loop_interval=60) as (service, stall):
+        service.app[SOLANA].resend_seconds = WAIT_SECONDS
+        order_id = await stall.offer()
+        solana.loses = True
+        await stall.accept(order_id, pay(solana))
+        await looked_at_all(service)
+        once = solana.calls.count("sendTransaction")
+        solana.restore()
+        service.app[SOLANA].sent.clear()
+        while "payment_settled" not in service.kinds(order_id):
+            await looked_at_all(service)
+
+        assert once == 1
+        assert (solana.calls.count("sendTransaction"), moved(solana)) == (2, PRICE)
+
+
+TOLD_BY_FEW = frozenset({"getGenesisHash", "getSlot", "getFirstAvailableBlock"})
+
+
+async def test_a_node_that_serves_a_few_methods_settles_and_voids_nothing(
+    tmp_path: Path, solana: LocalSolana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.workers.settlement.ANSWER_SECONDS", 0.2)
+
+    def rewrite(method: str, answer: dict[str, Any]) -> object:
+        error = {"code": -32601, "message": "Method not found"}
+        return {"id": answer["id"], "error": error} if method in TOLD_BY_FEW else answer
+
+    solana.rewrites = rewrite
+    with capture_logs() as lines:
+        async with market(tmp_path, solana, loop_interval=60) as (service, stall):
+            taken, lost = await stall.offer(), await stall.offer(3.0)
+            _, paid = await stall.accept(taken, pay(solana))
+            solana.loses = True
+            await stall.accept(lost, pay(solana, 3.0))
+            solana.loses = False
+            solana.expire_blockhash()
+            solana.advance(10_000)
+            await looked_at_all(service)
+
+            assert (paid["status"], paid["paymentStatus"]) == ("PAID", "settled")
+            assert (service.kinds(lost)[-1], moved(solana)) == ("payment_authorized", PRICE)
+    assert len([line for line in lines if "may be of another network" in line["event"]]) == 1
+
+
+async def test_a_developers_own_validator_settles_and_voids_nothing(tmp_path: Path) -> None:
+    async with LocalSolana(MAINNET_GENESIS) as own:
+        own.fund(MARKET)
+        own.fund(str(PAYER.pubkey()), FUNDS)
+        async with market(tmp_path, own, loop_interval=60) as (service, stall):
+            taken, poor = await stall.offer(), await stall.offer(99.0)
+            _, paid = await stall.accept(taken, pay(own))
+            status, _ = await stall.accept(poor, pay(own, 99.0))
+            own.expire_blockhash()
+            own.advance(10_000)
+            await looked_at_all(service)
+
+            assert (paid["paymentStatus"], status) == ("settled", 402)
+            assert service.kinds(poor)[-1] == "payment_authorized"
+
+
+async def test_a_distant_node_of_another_network_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.solana_link.is_loopback", lambda _: False)
+    async with LocalSolana(MAINNET_GENESIS) as foreign:
+        with pytest.raises(Misconfigured, match="of solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp"):
+            async with market(tmp_path, foreign):
+                pass
 
 
 async def test_a_silent_node_before_anything_is_recorded_costs_nothing(

@@ -1,6 +1,7 @@
 """The client of a Solana node, against a real virtual machine behind a node that can fail."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -86,6 +87,22 @@ async def test_how_certain_it_is_is_told(
 
     assert isinstance(status, Landed)
     assert status.finality == finality
+
+
+@pytest.mark.parametrize(
+    ("votes", "finality"), [(None, "finalized"), (0, "processed"), (31, "processed")]
+)
+async def test_without_a_word_for_it_the_votes_tell_how_certain_it_is(
+    solana: LocalSolana, rpc: SolanaRpc, votes: int | None, finality: str
+) -> None:
+    def rewrite(_: str, answer: dict[str, Any]) -> object:
+        status = {"slot": 7, "confirmations": votes, "err": None, "confirmationStatus": None}
+        answer["result"]["value"] = [status]
+        return answer
+
+    solana.rewrites = rewrite
+
+    assert await rpc.status(signature_of(payment(solana))) == Landed(finality, 7)
 
 
 async def test_what_the_node_has_already_is_submitted(solana: LocalSolana, rpc: SolanaRpc) -> None:

@@ -1,7 +1,6 @@
 """The shape of the code: who may import whom, and how long things may get."""
 
 import ast
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,11 +72,10 @@ def too_long(place: Path, text: str, tree: ast.Module) -> Iterator[str]:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
+def empty(tmp_path: Path) -> Path:
+    """Lay out the packages without a module, to plant some."""
     for package in MAY_IMPORT:
-        shutil.copytree(
-            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        (tmp_path / package).mkdir()
     return tmp_path
 
 
@@ -111,48 +109,44 @@ def test_every_package_is_looked_at() -> None:
     ],
 )
 def test_a_planted_import_is_caught(
-    copy: Path, module: str, statement: str, complaint: str
+    empty: Path, module: str, statement: str, complaint: str
 ) -> None:
-    before = violations(copy)
-    planted = copy / module
+    planted = empty / module
     planted.parent.mkdir(exist_ok=True)
     planted.write_text(statement)
 
-    [caught] = set(violations(copy)) - set(before)
+    [caught] = violations(empty)
 
     assert caught.startswith(module)
     assert caught.endswith(complaint)
 
 
-def test_the_allowed_imports_are_not_caught(copy: Path) -> None:
-    before = violations(copy)
-    (copy / "ledger" / "store_planted.py").write_text("import eventsourcing.sqlite")
-    (copy / "projections" / "planted.py").write_text("import ledger.events")
-    (copy / "api" / "planted.py").write_text("import ledger, projections")
-    (copy / "scripts" / "planted.py").write_text("import api, ledger, projections, scripts.cli")
+def test_the_allowed_imports_are_not_caught(empty: Path) -> None:
+    (empty / "ledger" / "store_planted.py").write_text("import eventsourcing.sqlite")
+    (empty / "projections" / "planted.py").write_text("import ledger.events")
+    (empty / "api" / "planted.py").write_text("import ledger, projections")
+    (empty / "scripts" / "planted.py").write_text("import api, ledger, projections, scripts.cli")
 
-    assert violations(copy) == before
+    assert violations(empty) == []
 
 
-def test_a_function_of_51_lines_is_caught_and_one_of_50_is_not(copy: Path) -> None:
-    before = violations(copy)
-    planted = copy / "api" / "planted.py"
+def test_a_function_of_51_lines_is_caught_and_one_of_50_is_not(empty: Path) -> None:
+    planted = empty / "api" / "planted.py"
 
     planted.write_text("def longest():\n" + "    pass\n" * 49)
-    assert violations(copy) == before
+    assert violations(empty) == []
 
     planted.write_text("async def longest():\n" + "    pass\n" * 50)
-    [caught] = set(violations(copy)) - set(before)
+    [caught] = violations(empty)
     assert caught == "api/planted.py:1: longest has 51 lines, more than 50"
 
 
-def test_a_module_of_301_lines_is_caught_and_one_of_300_is_not(copy: Path) -> None:
-    before = violations(copy)
-    planted = copy / "api" / "planted.py"
+def test_a_module_of_301_lines_is_caught_and_one_of_300_is_not(empty: Path) -> None:
+    planted = empty / "api" / "planted.py"
 
     planted.write_text("x = 1\n" * 300)
-    assert violations(copy) == before
+    assert violations(empty) == []
 
     planted.write_text("x = 1\n" * 301)
-    [caught] = set(violations(copy)) - set(before)
+    [caught] = violations(empty)
     assert caught == "api/planted.py: 301 lines, more than 300"

@@ -217,7 +217,8 @@ async def test_two_hundred_dripping_connections_are_ended_while_others_are_serve
         while not crowd.done():
             await asyncio.to_thread(be_served, real)
             served += 1
-        assert all(sent and not said for sent, said in await crowd)
+        drips, said = zip(*await crowd, strict=True)
+        assert (sum(drips) > 200, set(said)) == (True, {b""})
         assert served >= 10
         used.append(memory_bytes(real))
 

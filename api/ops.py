@@ -10,7 +10,10 @@ from pydantic import BaseModel
 from api.answers import LEDGER_HEAD, json_response, ledger_head
 from api.keys import CHAIN, LEDGER, RUNNER, SETTINGS
 from api.routes import Route
+from api.solana_link import SOLANA
 from api.witnesses import WITNESSES, WitnessHealth
+
+Payments = Literal["ready", "chain_unknown", "disabled"]
 
 
 class HealthResponse(BaseModel):
@@ -26,7 +29,8 @@ class HealthResponse(BaseModel):
     log_key: str
     network: str
     dev_chain: bool
-    payments: Literal["ready", "chain_unknown", "disabled"]
+    payments: Payments
+    settlement: Payments
     position: int
     lag: int
     witnesses: dict[str, WitnessHealth]
@@ -35,8 +39,7 @@ class HealthResponse(BaseModel):
 async def get_health(request: web.Request) -> web.Response:
     """Say that the service answers, and how far its views and its chain are."""
     app = request.app
-    head, link = app[LEDGER].head, app[CHAIN]
-    payments = "disabled" if link.chain is None else ("ready" if link.bound else "chain_unknown")
+    head, evm, solana = app[LEDGER].head, app[CHAIN], app[SOLANA]
     body = {
         "status": "ok",
         "timestamp": app[LEDGER].clock(),
@@ -44,12 +47,19 @@ async def get_health(request: web.Request) -> web.Response:
         "log_key": app[LEDGER].log_key.vkey,
         "network": app[SETTINGS].network,
         "dev_chain": app[SETTINGS].dev_chain,
-        "payments": payments,
+        "payments": _word(configured=evm.chain is not None, known=evm.bound),
+        "settlement": _word(configured=solana.rpc is not None, known=solana.proves),
         "position": head.size,
         "lag": max(0, head.size - app[RUNNER].position),
         "witnesses": app[WITNESSES].health(),
     }
     return json_response(body, headers={LEDGER_HEAD: ledger_head(head)})
+
+
+def _word(*, configured: bool, known: bool) -> Payments:
+    if not configured:
+        return "disabled"
+    return "ready" if known else "chain_unknown"
 
 
 OPS_ROUTES: Final = [

@@ -96,7 +96,8 @@ class PaymentAuthorized(Event):
 
     `transaction` (base64) is what it signed, so anybody can check the signature and what it moves.
     Where the service settles, `awaits` says that the order counts as paid only once it has, and
-    `seen_slot` is the newest slot of the chain before the transfer was sent.
+    `seen_slot` is the newest slot of the chain before the transfer was sent; it is absent if the
+    node did not tell its network, and then nothing but a block settles the payment.
     `commission` stays with the marketplace, `payout` is due to the agent; nothing here pays it.
     """
 

@@ -177,13 +177,19 @@ class SolanaRpc:
             raise self._node.nonsense("isBlockhashValid")
         return valid, at
 
-    async def slot(self, commitment: Commitment = "processed") -> int | None:
-        """Return the newest slot of that commitment, or None if the node does not tell."""
-        return await self._number("getSlot", {"commitment": commitment})
+    async def slot(self, commitment: Commitment = "processed") -> int:
+        """Return the newest slot of that commitment."""
+        slot = await self._node.result_of("getSlot", [{"commitment": commitment}])
+        if type(slot) is not int:
+            raise self._node.nonsense("getSlot")
+        return slot
 
     async def first_block(self) -> int | None:
         """Return the oldest slot whose block the node still has, or None if it does not tell."""
-        return await self._number("getFirstAvailableBlock")
+        slot = await self._told("getFirstAvailableBlock")
+        if slot is not None and type(slot) is not int:
+            raise self._node.nonsense("getFirstAvailableBlock")
+        return slot
 
     async def genesis_hash(self) -> str | None:
         """Return the hash that tells the networks apart, or None if the node does not tell."""
@@ -218,15 +224,9 @@ class SolanaRpc:
         covered = first is not None and first <= max(0, seen_at_slot - BLOCKHASH_SLOTS)
         return "none" if covered else "no_history"
 
-    async def _number(self, method: str, *params: object) -> int | None:
-        result = await self._told(method, *params)
-        if result is not None and type(result) is not int:
-            raise self._node.nonsense(method)
-        return result
-
-    async def _told(self, method: str, *params: object) -> object:
+    async def _told(self, method: str) -> object:
         """Return what the node says, or None if it has no such method: some serve a few alone."""
-        result, error = await self._node.call(method, params)
+        result, error = await self._node.call(method, [])
         if error is None:
             if result is None:
                 raise self._node.nonsense(method)

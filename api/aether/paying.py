@@ -117,8 +117,7 @@ async def _payment(request: web.Request, own: OwnOrder, said: AcceptRequest) -> 
 async def _newest_slot(app: web.Application) -> int | None:
     """Return the newest slot, or None of a node that can prove nothing by it later."""
     rpc = await recognised(app)
-    slot = await rpc.slot()
-    return slot if app[SOLANA].proves else None
+    return await rpc.slot() if app[SOLANA].proves else None
 
 
 def _recipient(terms: OrderProposed, chain: str) -> str:

@@ -10,14 +10,22 @@ from weakref import WeakKeyDictionary
 import structlog
 from aiohttp import web
 
-from api.keys import LEDGER, VIEWS
+from api.keys import LEDGER, SETTINGS, VIEWS
 from api.solana_link import SOLANA, recognised
 from api.sync import execute
 from ledger.deal_commands import SettlePayment, VoidPayment
 from ledger.deal_events import PaymentAuthorized
 from ledger.errors import ChainUnavailable, LedgerError, Misconfigured
 from ledger.solana_node import is_silence
-from ledger.solana_rpc import Failed, Landed, NotSubmitted, SolanaRpc, Submitted, TransactionStatus
+from ledger.solana_rpc import (
+    Chance,
+    Failed,
+    Landed,
+    NotSubmitted,
+    SolanaRpc,
+    Submitted,
+    TransactionStatus,
+)
 from ledger.solana_wire import base58_of, read_transaction, transaction_bytes
 from projections.work import WorkKind
 
@@ -29,7 +37,7 @@ MOST_REST_SECONDS: Final = 60.0
 """Between two looks at a transfer lies a tenth of its age, up to a minute."""
 
 _warned: Final[WeakKeyDictionary[SolanaRpc, set[str]]] = WeakKeyDictionary()
-"""The payments of which the log has said that this node cannot tell what became of them."""
+"""The payments of which the log has said that this node cannot settle them."""
 
 _log = structlog.get_logger(__name__)
 
@@ -109,14 +117,16 @@ async def _sent(
     While it is on its way, and for a while after the node took it, it is not sent again. A lost
     reply leaves no such rest: the node may not have taken it.
     """
-    link, taken = app[SOLANA], False
-    link.sent[payment.signature] = asyncio.get_running_loop().time() + link.resend_seconds
+    link, signature, taken = app[SOLANA], payment.signature, False
+    rest = asyncio.get_running_loop().time() + link.resend_seconds
+    link.sent[signature] = rest
     try:
         sent = await rpc.send(payment.transaction)
         taken = isinstance(sent, Submitted)
     finally:
-        if not taken:
-            link.sent.pop(payment.signature, None)
+        # An accept and the loop may send at once; the rest of the other one stays.
+        if not taken and link.sent.get(signature) == rest:
+            del link.sent[signature]
     return sent if isinstance(sent, NotSubmitted) else None
 
 
@@ -130,6 +140,10 @@ async def _look(app: web.Application, order_id: str) -> bool:
     if payment is None:
         return False
     rpc = await recognised(app)
+    if payment.chain != app[SETTINGS].solana_chain:
+        # A node of one network knows nothing of what landed in another.
+        _warn_once(rpc, payment.signature, "a payment in another Solana network is left alone")
+        return True
     found = await rpc.status(payment.signature)
     command = _outcome(app, payment, found)
     waits = isinstance(found, Landed) or _is_resting(app[SOLANA].sent, payment.signature)
@@ -158,7 +172,7 @@ def _outcome(
             return SettlePayment(payment.signature, slot, "confirmed", now)
         case Landed(finality="finalized", slot=slot):
             return SettlePayment(payment.signature, slot, "finalized", now)
-        case Failed():
+        case Failed() if app[SOLANA].proves:
             return VoidPayment(payment.signature, "failed", "other", found.reason, now)
         case _:
             return None
@@ -170,21 +184,28 @@ async def _send(
     """Send a transfer; void it only where it is proven that it moved nothing and never will."""
     now, signature = app[LEDGER].clock(), payment.signature
     refused = await _sent(app, rpc, payment)
-    if refused is None or payment.seen_slot is None or not app[SOLANA].proves:
+    if refused is None:
         return None
-    blockhash = base58_of(read_transaction(transaction_bytes(payment.transaction)).blockhash)
-    match await rpc.chance_to_land(signature, blockhash, seen_at_slot=payment.seen_slot):
+    match await _chance(app, rpc, payment):
         case "none":
             return VoidPayment(signature, "expired", refused.cause, refused.reason, now)
         case "no_history":
-            _warn_once(rpc, signature)
+            _warn_once(rpc, signature, "the Solana node lacks the blocks to settle a payment")
         case "open":
             pass
     return None
 
 
-def _warn_once(rpc: SolanaRpc, signature: str) -> None:
+async def _chance(app: web.Application, rpc: SolanaRpc, payment: PaymentAuthorized) -> Chance:
+    """Return whether a transfer can still land; a node that proves nothing has no history of it."""
+    if payment.seen_slot is None or not app[SOLANA].proves:
+        return "no_history"
+    blockhash = base58_of(read_transaction(transaction_bytes(payment.transaction)).blockhash)
+    return await rpc.chance_to_land(payment.signature, blockhash, seen_at_slot=payment.seen_slot)
+
+
+def _warn_once(rpc: SolanaRpc, signature: str, text: str) -> None:
     warned = _warned.setdefault(rpc, set())
     if signature not in warned:
         warned.add(signature)
-        _log.warning("the Solana node lacks the blocks to settle a payment", signature=signature)
+        _log.warning(text, signature=signature)

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from http.client import HTTPConnection
 from pathlib import Path
+from statistics import mean
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -192,8 +194,10 @@ def be_served(service: Service) -> None:
     On the loop that drips, the time between connecting and asking grows with the crowd, and the
     service would rightly hang up on a caller that is as late as the crowd itself.
     """
-    with urlopen(f"{service.url}/health", timeout=PATIENCE) as answer:  # noqa: S310 - our own
-        assert answer.status == 200
+    connection = HTTPConnection(urlsplit(service.url).netloc, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
 
 
 def memory_bytes(service: Service) -> int:
@@ -218,7 +222,8 @@ async def test_two_hundred_dripping_connections_are_ended_while_others_are_serve
             await asyncio.to_thread(be_served, real)
             served += 1
         drips, said = zip(*await crowd, strict=True)
-        assert (sum(drips) > 200, set(said)) == (True, {b""})
+        assert set(said) == {b""}
+        assert mean(drips) > 1
         assert served >= 10
         used.append(memory_bytes(real))
 

@@ -90,19 +90,30 @@ async def test_how_certain_it_is_is_told(
 
 
 @pytest.mark.parametrize(
-    ("votes", "finality"), [(None, "finalized"), (0, "processed"), (31, "processed")]
+    ("votes", "error", "told"),
+    [
+        (None, None, Landed("finalized", 7)),
+        (0, None, Landed("processed", 7)),
+        (31, None, Landed("processed", 7)),
+        (None, "AccountInUse", Failed("AccountInUse", 7)),
+        (31, "AccountInUse", Unknown(9, failing="AccountInUse")),
+    ],
 )
 async def test_without_a_word_for_it_the_votes_tell_how_certain_it_is(
-    solana: LocalSolana, rpc: SolanaRpc, votes: int | None, finality: str
+    solana: LocalSolana,
+    rpc: SolanaRpc,
+    votes: int | None,
+    error: str | None,
+    told: Landed | Failed | Unknown,
 ) -> None:
     def rewrite(_: str, answer: dict[str, Any]) -> object:
-        status = {"slot": 7, "confirmations": votes, "err": None, "confirmationStatus": None}
-        answer["result"]["value"] = [status]
+        status = {"slot": 7, "confirmations": votes, "err": error, "confirmationStatus": None}
+        answer["result"] = {"context": {"slot": 9}, "value": [status]}
         return answer
 
     solana.rewrites = rewrite
 
-    assert await rpc.status(signature_of(payment(solana))) == Landed(finality, 7)
+    assert await rpc.status(signature_of(payment(solana))) == told
 
 
 async def test_what_the_node_has_already_is_submitted(solana: LocalSolana, rpc: SolanaRpc) -> None:

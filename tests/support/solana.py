@@ -146,6 +146,8 @@ class LocalSolana:
         """Take all faults back. Requests that were held stay held."""
         self.silent = False
         """Takes requests and answers none."""
+        self.silent_to = ""
+        """Takes requests of this method and answers none."""
         self.fails = False
         """Answers every call with an internal error."""
         self.drops_after_submit = False
@@ -242,7 +244,7 @@ class LocalSolana:
         asked = json.loads(await request.read())
         batch = asked if isinstance(asked, list) else [asked]
         self.calls += [call["method"] for call in batch]
-        if self.silent:
+        if self.silent or self.silent_to in {call["method"] for call in batch}:
             await self._ending.wait()
         answers = [
             {

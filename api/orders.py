@@ -127,13 +127,14 @@ async def post_erase(request: web.Request) -> web.Response:
     if said.fields is not None and not set(said.fields) <= set(held.values()):
         raise InvalidInput("fields: the order has no such content", details={"field": "fields"})
     command = EraseContent(tuple(wanted), said.reason, ledger.clock())
-    request.app[ONCE].forget()
-    return await record(
+    answer = await record(
         request,
         order.id,
         command,
         lambda o: {"order_id": o.id, "status": str(o.status), "erased": sorted(o.erased)},
     )
+    request.app[ONCE].forget()
+    return answer
 
 
 def contents_of(ledger: Ledger, order_id: str) -> dict[str, str]:

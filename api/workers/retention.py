@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 from aiohttp import web
 
+from api.idempotency import ONCE
 from api.keys import LEDGER, SETTINGS, VIEWS
 from ledger.commands import EraseContent
 from ledger.errors import LedgerError
@@ -36,6 +37,7 @@ async def _erase(app: web.Application, work: Work) -> None:
     try:
         # A crash before this append leaves the content and the work; after it, both are gone.
         await ledger.execute(order.id, command)
+        app[ONCE].forget()
     except LedgerError as error:
         _log.info("content not erased", code=error.code)
 

@@ -354,7 +354,9 @@ async def test_a_payment_that_never_comes_back_is_no_failure(
     for order in lost:
         assert await quick.outcome(order) == "orphaned"
         assert await quick.is_word(order, "delivered")
-        assert quick.kinds(order) == dict.fromkeys(
+        kinds = quick.kinds(order)
+        kinds.pop("notice_accepted", None)  # there if the scan was faster than the notice
+        assert kinds == dict.fromkeys(
             ("quoted", "paid", "processing", "ready", "payment_orphaned"), 1
         )
     await quick.balances(orphaned=orphaned + len(lost) * PRICE)

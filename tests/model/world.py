@@ -181,6 +181,8 @@ class World:
             await self.provider.turn(loop)
             self.expect.bound = self.expect.bound or not self.chain.silent
             moved = self._take_news()
+            if any(kind == "content_erased" for _, kind in moved):
+                self._forget_memory()
             await self.compare(order for order, _ in moved)
             if not self.chain.silent and self.expect.bound:
                 self._require_done(loop)
@@ -189,7 +191,7 @@ class World:
     async def restart(self) -> None:
         await self.provider.restart()
         self.expect.bound = not self.chain.silent
-        self.play.keys = {k: v for k, v in self.play.keys.items() if not v.in_memory}
+        self._forget_memory()
         self.play.leases.clear()
         assert self._take_news() == []
         await self.compare(self.play.orders)
@@ -374,7 +376,9 @@ class World:
     async def send(self, sent: Sent) -> Answer:
         """Send a request, again or for the first time."""
         if sent.key is None:
-            return await self.ask(sent.ask, sent.foretell, sent.order)
+            answer = await self.ask(sent.ask, sent.foretell, sent.order)
+            self._forget_after(sent.act, answer)
+            return answer
         return await self._ask_keyed(sent.ask, sent.key, sent.foretell, sent.order)
 
     async def _ask_keyed(
@@ -387,6 +391,7 @@ class World:
         if known is None:
             foretold = foretell()
             answer = await self.ask(keyed, lambda: foretold, order)
+            self._forget_after(key[0], answer)
             if answer.status == 200:
                 in_memory = key[0] in IN_MEMORY or foretold.stands
                 self.play.keys[key] = Kept(what, answer.body, in_memory)
@@ -398,6 +403,14 @@ class World:
         assert answer.headers.get("idempotency-replayed") == "true"
         assert _without_proof(answer.body) == _without_proof(known.body)
         return answer
+
+    def _forget_after(self, act: str, answer: Answer) -> None:
+        """Forget what is in memory only: words that were erased might stand in it."""
+        if act == "erase" and answer.status == 200:
+            self._forget_memory()
+
+    def _forget_memory(self) -> None:
+        self.play.keys = {k: v for k, v in self.play.keys.items() if not v.in_memory}
 
 
 IN_MEMORY: Final = frozenset({"start", "retry", "fail", "refund"})

@@ -95,11 +95,13 @@ class Service:
         assert await self.app[RUNNER].wait_for(position, WAIT_SECONDS)
 
     async def recorded(self, order_id: str, count: int) -> None:
-        """Wait until an order has this many events."""
+        """Wait until an order has this many events, and the views show them."""
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 position = self.app[RUNNER].position
-                if len(self.kinds(order_id)) >= count:
+                placed = self.app[LEDGER].read_order(order_id)
+                if len(placed) >= count:
+                    await self.views_have(placed[-1].position)
                     return
                 await self.app[RUNNER].wait_for(position + 1, WAIT_SECONDS)
 

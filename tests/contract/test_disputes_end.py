@@ -68,6 +68,7 @@ class Case:
         async with asyncio.timeout(WAIT_SECONDS):
             while kind not in self.service.kinds(order_id):
                 await self.service.recorded(order_id, len(self.service.kinds(order_id)) + 1)
+            await self.service.views_have(self.service.position)
 
     def stamp(self) -> str:
         return iso_of(self.clock())

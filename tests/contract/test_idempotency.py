@@ -174,6 +174,7 @@ async def test_an_answer_from_memory_continues_a_newer_head(
     order_id = await service.quote(buyer)
     tx_hash = pay(chain, buyer)
     (await buyer.deliver(buyer.notice(order_id, tx_hash, NETWORK))).require(200)
+    await delivered_status(buyer, order_id)
     text = f"Order: {order_id} | Payment: {tx_hash} | Timestamp: {utc_now()}"
     data = json.dumps(
         {

@@ -65,7 +65,7 @@ class Receiver:
         return web.Response(status=status, headers=headers)
 
     async def has(self, requests: int) -> None:
-        async with asyncio.timeout(WAIT_SECONDS), self.came:
+        async with asyncio.timeout(3 * WAIT_SECONDS), self.came:  # a process starts in there
             await self.came.wait_for(lambda: len(self.order) >= requests)
 
 

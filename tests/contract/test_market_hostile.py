@@ -172,9 +172,12 @@ async def test_the_deepest_json_goes_its_whole_way(stranger: Stranger) -> None:
     delivered, _ = await stranger.say(
         AGENT, "POST", f"/orders/{order_id}/deliver", agentWallet=agent, result=deep
     )
+    service = stranger.world.market.service
+    collected = len(service.kinds(order_id)) + 1
     status, news = await stranger.ask(
         CLIENT, "GET", f"/conversations/{stranger.world.talk}/deliveries/new"
     )
+    await service.recorded(order_id, collected)
 
     assert (said, delivered, status) == (200, 200, 200)
     assert json.loads(deep) in [each["result"] for each in news["deliveries"]]

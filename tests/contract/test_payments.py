@@ -239,7 +239,7 @@ async def test_a_silent_chain_is_unknown_and_not_unpaid(
     chain: DevChain, proxy: RpcProxy, tmp_path: Path
 ) -> None:
     async with serving(
-        tmp_path, chain, rpc_urls=proxy.url, rpc_timeout=0.3, loop_interval=60
+        tmp_path, chain, rpc_urls=proxy.url, rpc_timeout=2, loop_interval=60
     ) as service:
         buyer = payer(chain, service, "payments silent")
         order_id = await service.quote(buyer)

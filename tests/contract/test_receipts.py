@@ -240,7 +240,7 @@ async def test_only_the_wallet_that_signed_in_signs(
         assert (await give(party, named, body)).outcome == (401, "SIGNATURE_INVALID"), body
 
 
-@pytest.mark.parametrize("seconds", [-301, 61, -(10**9), 10**9])
+@pytest.mark.parametrize("seconds", [-301, 90, -(10**9), 10**9])
 async def test_old_and_future_words_are_refused(
     service: Service, callers: dict[str, Caller], order_id: str, seconds: int
 ) -> None:

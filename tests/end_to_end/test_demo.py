@@ -17,8 +17,8 @@ from scripts.demo_say import expect
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, "-m", "scripts.demo"]
-DEMO_SECONDS = 60
-DYING_SECONDS = 10
+DEMO_SECONDS = 300
+DYING_SECONDS = 60
 CHEAT_SECONDS = 3
 
 

@@ -26,7 +26,7 @@ from tests.support.chain import TRANSFER_TOPIC, funded_account, mining_paused
 from tests.support.faults import seed
 
 ROUNDS = 20
-TIMEOUT_SECONDS = 1.5
+TIMEOUT_SECONDS = 3.0
 OTHER_TOKEN = "0x00000000000000000000000000000000000070ce"
 FAILED = {"delivery_failed", "payment_orphaned", "payment_claim_closed", "expired"}
 PAID = {"paid", "processing", "ready"}

@@ -1,4 +1,5 @@
 import asyncio
+import resource
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ ROUNDS = 50
 BUYERS = 12
 READY_SECONDS = 3.0
 """Two on a machine of its own; here other tests run beside, and the figures are printed."""
+IMPORTS = 3.0
+"""On a slow machine: how many times what the interpreter takes to import the program."""
 
 
 @pytest.fixture
@@ -120,8 +123,17 @@ async def test_fifty_kills_under_load_lose_and_double_no_acknowledged_step(
     assert rounds.cut_off > 0
     assert load.finished
     # Other tests share the processors: what the start itself takes is its own time on them.
-    assert min(rounds.starts) < READY_SECONDS
-    assert median(rounds.start_cpu) < READY_SECONDS
+    ready = max(READY_SECONDS, IMPORTS * importing_seconds())
+    assert min(rounds.starts) < ready
+    assert median(rounds.start_cpu) < ready
+
+
+def importing_seconds() -> float:
+    """Return the time on the processor that importing the program takes here and now."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import scripts.cli"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ async def session() -> AsyncIterator[ClientSession]:
 def reader(
     chain: DevChain, payee: str, session: ClientSession, nodes: list[RpcProxy], depth: int = 1
 ) -> Chain:
-    endpoints = [RpcEndpoint(node.url, session, timeout_s=0.5) for node in nodes]
+    endpoints = [RpcEndpoint(node.url, session, timeout_s=2) for node in nodes]
     return Chain(
         RpcPool(endpoints),
         chain_id=chain.chain_id,

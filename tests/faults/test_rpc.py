@@ -18,7 +18,7 @@ ORDERS = 20
 WATCHED = 3
 LATE_ORDERS = 10
 REPEATS = 3
-TIMEOUT_SECONDS = 0.3
+TIMEOUT_SECONDS = 1.0
 CLAIMED = {"quoted": 1, "payment_claimed": 1}
 WRONG = {"payment_claim_closed", "payment_orphaned", "delivery_failed", "command_refused"}
 

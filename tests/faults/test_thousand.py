@@ -139,7 +139,9 @@ async def bought(m: Market, buyer: Buyer, chance: Random, kind: str = "text_echo
 
 async def in_two(m: Market, buyer: Buyer, chance: Random) -> tuple[str, frozenset[str]]:
     order_id = await quoted(buyer)
-    first, second = await m.pay(buyer, 40_000), await m.pay(buyer, 60_000)
+    # Each its own parts: of two orders that lack the same, the watcher may choose either.
+    part = chance.randrange(1, PRICE // 2)
+    first, second = await m.pay(buyer, part), await m.pay(buyer, PRICE - part)
     assert await notify(buyer, order_id, first, chance) == 402
     assert await notify(buyer, order_id, second, chance) == 200
     return order_id, frozenset({"ready", "delivered"})

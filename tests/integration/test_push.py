@@ -218,6 +218,7 @@ async def until_ended(service: Service, order_id: str, count: int) -> None:
         while True:
             position = service.app[RUNNER].position
             if len(endings(service, order_id)) >= count:
+                await service.views_have(service.position)
                 return
             await service.app[RUNNER].wait_for(position + 1, WAIT_SECONDS)
 

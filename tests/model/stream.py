@@ -29,7 +29,8 @@ async def backlog(url: str, order_id: str, word: str, newest: int) -> list[Frame
     """Return what an order's stream tells of its past.
 
     `word` is the order's word of 1.0, `newest` the position of its newest status event: a stream
-    that does not end is read up to there.
+    that does not end is read up to there, and on to that word. A later event may change it: a
+    notice of an order that is ready may name an endpoint to push to.
     """
     last = ENDS.get(word)
     where = urlsplit(url)
@@ -44,7 +45,10 @@ async def backlog(url: str, order_id: str, word: str, newest: int) -> list[Frame
             while True:
                 frame = _frame(await _chunk(reader))
                 frames += [frame] if frame else []
-                if frame and (frame.kind == last or (not last and frame.position >= newest)):
+                if frame is None:
+                    continue
+                told = frame.position >= newest and frame.data["status"] == word
+                if frame.kind == last or (not last and told):
                     return frames
     finally:
         writer.close()

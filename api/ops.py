@@ -13,7 +13,7 @@ from api.routes import Route
 from api.solana_link import SOLANA
 from api.witnesses import WITNESSES, WitnessHealth
 
-Payments = Literal["ready", "chain_unknown", "disabled"]
+ChainWord = Literal["ready", "chain_unknown", "disabled"]
 
 
 class HealthResponse(BaseModel):
@@ -29,8 +29,8 @@ class HealthResponse(BaseModel):
     log_key: str
     network: str
     dev_chain: bool
-    payments: Payments
-    settlement: Payments
+    payments: ChainWord
+    settlement: ChainWord
     position: int
     lag: int
     witnesses: dict[str, WitnessHealth]
@@ -56,7 +56,7 @@ async def get_health(request: web.Request) -> web.Response:
     return json_response(body, headers={LEDGER_HEAD: ledger_head(head)})
 
 
-def _word(*, configured: bool, known: bool) -> Payments:
+def _word(*, configured: bool, known: bool) -> ChainWord:
     if not configured:
         return "disabled"
     return "ready" if known else "chain_unknown"

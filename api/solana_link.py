@@ -33,8 +33,8 @@ class SolanaLink:
     """The node, and what is known of it. Moments are those of the event loop's clock."""
 
     rpc: SolanaRpc | None
-    chain: str | None = None
-    """The network that it told to be of, as far as it is known."""
+    proves: bool = False
+    """Whether it is of our network, so that it may be believed what failed or can never land."""
     ask_after: float = 0.0
     """The moment from which it is asked again."""
     rests: dict[str, float] = field(default_factory=dict)
@@ -42,11 +42,6 @@ class SolanaLink:
     sent: dict[str, float] = field(default_factory=dict)
     """Until when a transfer that the node took is not sent again."""
     resend_seconds: float = RESEND_SECONDS
-
-    @property
-    def proves(self) -> bool:
-        """Whether it may be believed that a transfer failed, or can never land."""
-        return self.chain is not None
 
 
 SOLANA: Final = web.AppKey("solana", SolanaLink)
@@ -76,7 +71,7 @@ async def recognised(app: web.Application) -> SolanaRpc:
     link = app[SOLANA]
     if link.rpc is None:
         raise ChainUnavailable("no Solana node is configured")
-    if link.chain is None and link.ask_after <= asyncio.get_running_loop().time():
+    if not link.proves and link.ask_after <= asyncio.get_running_loop().time():
         told = await link.rpc.chain()
         _remember(link, told, network_of(told, app[SETTINGS]))
     return link.rpc
@@ -108,4 +103,4 @@ def _remember(link: SolanaLink, told: str | None, network: str | None) -> None:
         return
     if told != network:
         _log.warning("a validator of its own stands for the Solana network", genesis=told)
-    link.chain = network
+    link.proves = True

@@ -24,9 +24,9 @@ from rich.table import Table
 
 from scripts.demo_service import ServiceProcess
 
-AGENT: Final = "0x00000000000000000000000000000000000000a1"
-CLIENT: Final = "0x00000000000000000000000000000000000000c1"
 EVM: Final = "0x00000000000000000000000000000000000000{}"
+AGENT: Final = EVM.format("a1")
+CLIENT: Final = EVM.format("c1")
 BATCH: Final = 20
 READS: Final = 200
 
